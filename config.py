@@ -1,0 +1,278 @@
+"""A run's configuration: reading a YAML file, and finding every fault in it before anything is built.
+
+`KEYS` is the whole list of what a config may say. The original's files load unchanged; keys that came later have
+defaults.
+"""
+import difflib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from data import BadInput, find_images
+from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
+from utils import find_vgg_weights
+
+TRAINERS = ('MUNIT', 'UNIT')
+REQUIRED = object()
+
+
+class Key(NamedTuple):
+    """What a key may hold: its type, its choices or its bounds, its default, and the trainers that need it."""
+    type: type
+    default: Any = REQUIRED
+    choices: tuple = ()
+    low: float | None = None
+    high: float | None = None
+    trainers: tuple = TRAINERS
+
+
+def _count(**options) -> Key:
+    return Key(int, low=1, **options)
+
+
+def _weight(**options) -> Key:
+    return Key(float, low=0, **options)
+
+
+def _choice(*choices, **options) -> Key:
+    return Key(type(choices[0]), choices=choices, **options)
+
+
+LIST_KEYS = tuple(f'data_{kind}_{split}_{domain}'
+                  for split in ('train', 'test') for domain in 'ab' for kind in ('folder', 'list'))
+GIVEN_ELSEWHERE = None   # a default for keys of which a rule below says when they are needed
+
+GEN_KEYS = {
+    'dim': _count(),
+    'mlp_dim': _count(trainers=('MUNIT',)),
+    'style_dim': _count(trainers=('MUNIT',)),
+    'activ': _choice(*ACTIVATIONS),
+    'n_downsample': Key(int, low=0),
+    'n_res': Key(int, low=0),
+    'pad_type': _choice(*PADDINGS),
+}
+DIS_KEYS = {
+    'dim': _count(),
+    'norm': _choice('none', 'bn', 'in', 'ln', 'sn'),
+    'activ': _choice(*ACTIVATIONS),
+    'n_layer': _count(),
+    'gan_type': _choice('lsgan', 'nsgan'),
+    'num_scales': _count(),
+    'pad_type': _choice(*PADDINGS),
+}
+KEYS = {
+    'image_save_iter': _count(),
+    'image_display_iter': _count(),
+    'display_size': _count(),
+    'snapshot_save_iter': _count(),
+    'log_iter': _count(),
+    'max_iter': _count(),
+    'batch_size': _count(),
+    'weight_decay': _weight(),
+    'beta1': Key(float, low=0, high=0.999999),
+    'beta2': Key(float, low=0, high=0.999999),
+    'init': _choice(*INITS),
+    'lr': Key(float, low=1e-12),
+    'lr_policy': _choice('step', 'constant', default='constant'),
+    'step_size': _count(default=GIVEN_ELSEWHERE),
+    'gamma': Key(float, low=0, default=GIVEN_ELSEWHERE),
+    'gan_w': _weight(),
+    'recon_x_w': _weight(),
+    'recon_s_w': _weight(trainers=('MUNIT',)),
+    'recon_c_w': _weight(trainers=('MUNIT',)),
+    'recon_x_cyc_w': _weight(),
+    'recon_kl_w': _weight(trainers=('UNIT',)),
+    'recon_kl_cyc_w': _weight(trainers=('UNIT',)),
+    'recon_h_w': _weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
+    'vgg_w': _weight(),
+    'vgg_weights': Key(str, default='models/vgg16.weight'),
+    'gen': Key(dict),
+    'dis': Key(dict),
+    'input_dim_a': _choice(1, 3),
+    'input_dim_b': _choice(1, 3),
+    'num_workers': Key(int, low=0),
+    'new_size': _count(default=GIVEN_ELSEWHERE),
+    'new_size_a': _count(default=GIVEN_ELSEWHERE),
+    'new_size_b': _count(default=GIVEN_ELSEWHERE),
+    'crop_image_height': _count(),
+    'crop_image_width': _count(),
+    'data_root': Key(str, default=GIVEN_ELSEWHERE),
+    **{key: Key(str, default=GIVEN_ELSEWHERE) for key in LIST_KEYS},
+}
+
+
+def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
+    """Read a YAML file, apply the command line's overrides, fill in defaults, and check all of it.
+
+    Args:
+        path: the file.
+        trainer: MUNIT or UNIT; they need different keys.
+        overrides: top-level keys whose values the command line gives; None values are passed over.
+        data: also check that the images and weights that training needs are there.
+
+    Raises:
+        BadInput: with one line for each fault.
+    """
+    config = _read_yaml(Path(path))
+    overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if 'data_root' in overrides:
+        config = {key: value for key, value in config.items() if key not in LIST_KEYS}
+    config.update(overrides)
+    faults = check_config(config, trainer, data)
+    if faults:
+        raise BadInput('\n'.join(f'{path}: {fault}' for fault in faults))
+    return config
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        config = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+    except OSError as error:
+        raise BadInput(f'--config {path}: {error.strerror or error}') from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BadInput(f'--config {path}: not a YAML file: {" ".join(str(error).split())}') from None
+    if not isinstance(config, dict):
+        raise BadInput(f'--config {path}: holds no "key: value" lines')
+    return config
+
+
+def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> list[str]:
+    """All faults of a config, a line each; none if it is sound. Numbers are converted and defaults filled in place."""
+    faults = _check_section(config, KEYS, trainer, '')
+    for name, keys in (('gen', GEN_KEYS), ('dis', DIS_KEYS)):
+        if isinstance(config.get(name), dict):
+            faults += _check_section(config[name], keys, trainer, name + '.')
+    faults += _check_data_keys(config)
+    if config.get('lr_policy') == 'step':
+        faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
+    if not faults:
+        faults = _check_sizes(config, trainer)
+    if data and not any(fault.startswith('data_') for fault in faults):
+        faults += _check_files(config)
+    return faults
+
+
+def _check_section(section: dict, keys: dict[str, Key], trainer: str, prefix: str) -> list[str]:
+    faults = []
+    for name in section:
+        if name not in keys:
+            near = difflib.get_close_matches(str(name), keys, n=1, cutoff=0.5)
+            hint = f'; did you mean {prefix}{near[0]}?' if near else ''
+            faults.append(f'{prefix}{name}: unknown key{hint}')
+    for name, key in keys.items():
+        if name in section:
+            section[name], fault = _check_value(section[name], key)
+            if fault:
+                faults.append(f'{prefix}{name}: {fault}')
+        elif key.default is REQUIRED:
+            if trainer in key.trainers:
+                needed = f' (needed by --trainer {trainer})' if key.trainers != TRAINERS else ''
+                faults.append(f'{prefix}{name}: missing{needed}')
+        elif key.default is not GIVEN_ELSEWHERE:
+            section[name] = key.default
+    return faults
+
+
+def _check_value(value: Any, key: Key) -> tuple[Any, str]:
+    """The value as the key's type, and what is wrong with it ('' if nothing)."""
+    wanted = {int: 'a whole number', float: 'a number', str: 'text', dict: 'a section of its own'}[key.type]
+    if key.choices:
+        wanted = 'one of ' + ', '.join(map(str, key.choices))
+    converted = _convert(value, key.type)
+    if converted is None or (key.choices and converted not in key.choices):
+        return value, f'{value!r} is not {wanted}'
+    if key.low is not None and not converted >= key.low or key.high is not None and not converted <= key.high:
+        bounds = f'at least {key.low:g}' if key.high is None else f'from {key.low:g} to {key.high:g}'
+        return value, f'{value!r} is not {bounds}'
+    return converted, ''
+
+
+def _convert(value: Any, kind: type) -> Any:
+    """`value` as `kind`, or None. YAML reads 1e-4 as text: taken as the number that its writer meant."""
+    if kind in (str, dict):
+        return value if isinstance(value, kind) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not abs(number) < float('inf'):
+        return None
+    if kind is int:
+        return int(number) if number == int(number) else None
+    return number
+
+
+def _check_data_keys(config: dict) -> list[str]:
+    faults = []
+    has_lists = any(key in config for key in LIST_KEYS)
+    if 'data_root' not in config:
+        if has_lists:
+            faults += [f'{key}: missing (list mode needs all eight data_folder_… and data_list_… keys)'
+                       for key in LIST_KEYS if key not in config]
+        else:
+            faults += ['data_root: missing (or the eight data_folder_… and data_list_… keys)']
+    if 'new_size' not in config:
+        missing = [key for key in ('new_size_a', 'new_size_b') if key not in config]
+        faults += ['new_size: missing (or new_size_a and new_size_b)'] if missing else []
+    return faults
+
+
+def _check_sizes(config: dict, trainer: str) -> list[str]:
+    """Crops against the resized images, and against what the networks can halve."""
+    faults = []
+    size_names = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
+    gen, dis = config['gen'], config['dis']
+    step = 2 ** gen['n_downsample']
+    smallest = max(2 * step, 2 ** STYLE_HALVINGS if trainer == 'MUNIT' else 4)
+    if config['vgg_w'] > 0:
+        smallest = max(smallest, 16)   # relu5_3 is an eighth of it, and its instance norm wants more than one value
+    for name in ('crop_image_height', 'crop_image_width'):
+        crop = config[name]
+        faults += [f'{name}: {crop} is larger than {size_name} {config[size_name]}'
+                   for size_name in size_names if crop > config[size_name]]
+        if crop % step:
+            faults.append(f'{name}: {crop} is not a multiple of {step}, 2 to the power gen.n_downsample')
+        if crop < smallest:
+            faults.append(f'{name}: {crop} is too small for the encoders, at least {smallest}')
+    if not faults and not _discriminator_fits(config['crop_image_height'], config['crop_image_width'], dis,
+                                              config['batch_size']):
+        faults.append(f'crop_image_height, crop_image_width: {config["crop_image_height"]}×{config["crop_image_width"]} '
+                      f'is too small for dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} '
+                      f'with dis.norm {dis["norm"]}')
+    return faults
+
+
+def _discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> bool:
+    """Whether every layer of every scale has enough pixels left to halve, to pad, and to normalise."""
+    for _ in range(dis['num_scales']):
+        h, w = height, width
+        for layer in range(dis['n_layer']):
+            if min(h, w) < 2:
+                return False
+            h, w = h // 2, w // 2
+            values = h * w * (batch_size if dis['norm'] == 'bn' else 1)
+            if layer > 0 and dis['norm'] in ('in', 'bn') and values < 2:
+                return False
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return True
+
+
+def _check_files(config: dict) -> list[str]:
+    faults = []
+    for split in ('train', 'test'):
+        for domain in 'ab':
+            try:
+                find_images(config, split, domain)
+            except BadInput as error:
+                key = 'data_root' if 'data_root' in config else f'data_list_{split}_{domain}'
+                faults.append(f'{key}: {error}')
+    weights = config.get('vgg_weights')
+    if isinstance(config.get('vgg_w'), float) and config['vgg_w'] > 0 and isinstance(weights, str):
+        try:
+            find_vgg_weights(weights)
+        except BadInput as error:
+            faults.append(f'vgg_weights: {error}')
+    return faults

@@ -1,0 +1,265 @@
+"""Images in: finding, reading, transforming and streaming the pictures of the two domains A and B.
+
+Nothing pairs the domains: file names are free, the counts may differ, and each domain is an endless shuffled stream
+of its own.
+"""
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import transforms
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
+DITHER = 1e-4
+HEADERS_READ_AT_START = 500
+
+
+class BadInput(Exception):
+    """A fault in what the user gave. Its text is what the user sees: one line a fault, naming what to do."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Finding
+# ---------------------------------------------------------------------------------------------------------------------
+
+def list_folder(folder: str | Path) -> list[Path]:
+    """All image files under `folder`, searched recursively, sorted by path.
+
+    Raises:
+        BadInput: there is no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f'{folder}: no such folder')
+    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not paths:
+        raise BadInput(f'{folder}: holds no images ({", ".join(EXTENSIONS)}, in either case)')
+    return paths
+
+
+def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:
+    """The image files named by a text file, one path a line, relative to `folder`. Blank lines are passed over.
+
+    Raises:
+        BadInput: the folder or the list does not exist, is empty or not text, or a file that it names does not exist.
+    """
+    folder, list_file = Path(folder), Path(list_file)
+    if not folder.is_dir():
+        raise BadInput(f'{folder}: no such folder')
+    if not list_file.is_file():
+        raise BadInput(f'{list_file}: no such file')
+    try:
+        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError:
+        raise BadInput(f'{list_file}: not a text file in UTF-8') from None
+    entries = [(number, folder / line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    missing = [(number, path) for number, path in entries if not path.is_file()]
+    if missing:
+        number, path = missing[0]
+        others = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
+        raise BadInput(f'{list_file}: line {number}: {path} does not exist{others}')
+    if not entries:
+        raise BadInput(f'{list_file}: names no files')
+    return [path for _, path in entries]
+
+
+def find_images(config: dict, split: str, domain: str) -> list[Path]:
+    """The files of `split` ('train' or 'test') and `domain` ('a' or 'b'), in folder mode or in list mode.
+
+    Raises:
+        BadInput: as `list_folder` and `read_list`.
+    """
+    if 'data_root' in config:
+        return list_folder(Path(config['data_root']) / f'{split}{domain.upper()}')
+    return read_list(config[f'data_folder_{split}_{domain}'], config[f'data_list_{split}_{domain}'])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+# ---------------------------------------------------------------------------------------------------------------------
+
+def read_image(path: str | Path, channels: int) -> Image.Image:
+    """Read an image of any common kind as `channels` channels, turned as its EXIF orientation says.
+
+    Palettes, CMYK and 1-bit files are converted, transparency is laid over white. 16-bit files keep their depth where
+    one channel is wanted.
+
+    Returns:
+        An image of mode RGB (channels 3), L (channels 1), or F with values in [0, 1] (channels 1, 16-bit file).
+
+    Raises:
+        BadInput: the file is missing, broken, or of a kind whose range of values is not known.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            return _convert(image, channels)
+    except FileNotFoundError:
+        raise BadInput(f'{path}: no such file') from None
+    except Exception as error:  # decoders raise almost anything when a file is broken
+        reason = 'not an image' if type(error).__name__ == 'UnidentifiedImageError' else str(error) or repr(error)
+        raise BadInput(f'{path}: cannot be read as an image ({reason.splitlines()[0]})') from None
+
+
+def _convert(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith('I') or image.mode == 'F':
+        top = 1 if image.mode == 'F' else 65535
+        values = np.asarray(image).astype(np.float32) / top
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(f'values of mode {image.mode} outside 0…{top}')
+        if channels == 1:
+            return Image.fromarray(values)
+        return Image.fromarray((values * 255 + 0.5).astype(np.uint8)).convert('RGB')
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return image.convert('RGB' if channels == 3 else 'L')
+
+
+def make_transform(new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False):
+    """The one recipe from image to tensor, for folders and lists, training and testing.
+
+    Args:
+        new_size: resize the shorter side to this (bilinear), 0 to keep the size.
+        crop: height and width of the crop, None for the whole image; at random when `augment`, else from the centre.
+        augment: flip at random as well.
+
+    Returns:
+        A function from an image of `read_image` to a tensor (C, H, W) in [-1, 1].
+    """
+    steps = [transforms.RandomHorizontalFlip()] if augment else []
+    steps += [transforms.Resize(new_size)] if new_size else []
+    if crop:
+        steps += [transforms.RandomCrop(crop) if augment else transforms.CenterCrop(crop)]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+
+
+def dither_if_constant(image: Tensor) -> Tensor:
+    """The image (C, H, W); where every channel is exactly constant, with noise of 1e-4 upon it.
+
+    A constant crop, such as a corner of a white background, has no variance, and each instance norm on its way then
+    multiplies gradients by 1/√eps ≈ 316: they overflow, and one such crop ruins the weights for good.
+    """
+    flat = image.flatten(1)
+    if torch.equal(flat.amin(1), flat.amax(1)):
+        return image + DITHER * torch.randn_like(image)
+    return image
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Datasets and streams
+# ---------------------------------------------------------------------------------------------------------------------
+
+class ImageDataset(Dataset):
+    """Images of one domain as tensors (C, H, W) in [-1, 1].
+
+    A file that cannot be read is named on stderr once, marked in `broken`, and replaced by the next that can.
+    """
+
+    def __init__(self, paths: Sequence[Path], channels: int, transform):
+        self.paths, self.channels, self.transform = list(paths), channels, transform
+        self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        for index in [*range(index, len(self)), *range(index)]:
+            try:
+                image = read_image(self.paths[index], self.channels)
+            except BadInput as error:
+                if not self.broken[index]:
+                    self.broken[index] = True
+                    print(f'skipped {error}', file=sys.stderr, flush=True)
+                continue
+            return dither_if_constant(self.transform(image))
+        raise BadInput(f'{self.paths[0].parent}: none of its {len(self)} images can be read')
+
+
+class EndlessSampler(Sampler):
+    """The indices 0…size−1 in a new random order each round, without end: no image is left out, no epoch ever stalls."""
+
+    def __init__(self, size: int, seed: int):
+        self.size, self.seed = size, seed
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            yield from torch.randperm(self.size, generator=generator).tolist()
+
+
+def _worker_signals(_: int) -> None:
+    # Ctrl-C reaches the whole process group; the main process alone decides how a run ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def training_set(config: dict, domain: str) -> ImageDataset:
+    """Randomly flipped and cropped training images of `domain` ('a' or 'b')."""
+    crop = (config['crop_image_height'], config['crop_image_width'])
+    transform = make_transform(new_size_of(config, domain), crop, augment=True)
+    return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform)
+
+
+def display_set(config: dict, split: str, domain: str) -> ImageDataset:
+    """The images of a split as they are shown while training: the same each time, cropped from the centre."""
+    new_size = new_size_of(config, domain)
+    side = new_size - new_size % 2 ** config['gen']['n_downsample']  # other sizes do not come back as they went in
+    crop = (config['crop_image_height'], config['crop_image_width']) if split == 'train' else (side, side)
+    return ImageDataset(find_images(config, split, domain), config[f'input_dim_{domain}'],
+                        make_transform(new_size, crop))
+
+
+def first_images(dataset: ImageDataset, count: int) -> Tensor:
+    """The first `count` images as one tensor (count, C, H, W), from the start again where there are fewer."""
+    return torch.stack([dataset[i % len(dataset)] for i in range(count)])
+
+
+def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int, pin_memory: bool) -> Iterator[Tensor]:
+    """An endless iterator over shuffled batches (batch_size, C, H, W)."""
+    # Without workers the augmentation draws from the global generator; with them, from seeds of this one.
+    loader = DataLoader(
+        dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers,
+        pin_memory=pin_memory, worker_init_fn=_worker_signals, generator=torch.Generator().manual_seed(seed))
+    return iter(loader)
+
+
+def new_size_of(config: dict, domain: str) -> int:
+    """`new_size`, or `new_size_a` / `new_size_b` where the config gives one for each domain."""
+    return config['new_size'] if 'new_size' in config else config[f'new_size_{domain}']
+
+
+def workers_of(config: dict) -> int:
+    """`num_workers`, but no more than the machine has cores: more only wait for each other."""
+    return min(config['num_workers'], os.cpu_count() or 1)
+
+
+def describe_images(name: str, paths: Sequence[Path], channels: int) -> str:
+    """One line on the images of a domain: count, sizes, channels. Reads the headers of some hundred files at most.
+
+    Raises:
+        BadInput: not one of the files looked at is an image.
+    """
+    step = max(1, len(paths) // HEADERS_READ_AT_START)
+    sizes, kinds = [], set()
+    for path in paths[::step]:
+        try:
+            with Image.open(path) as image:
+                sizes.append(image.size)
+                deep = image.mode.startswith('I') or image.mode == 'F'
+                kinds.add('16-bit' if deep else str(len(image.getbands())) if image.mode != 'P' else 'palette')
+        except Exception:  # named when it is read
+            continue
+    if not sizes:
+        raise BadInput(f'{paths[0].parent}: {paths[0].name} and the other files looked at are not images')
+    small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
+    size = '{}×{}'.format(*small) + ('' if small == large else ' to {}×{}'.format(*large))
+    looked = '' if step == 1 else f' (of {len(sizes)} looked at)'
+    return f'{name}: {len(paths)} images, {size}{looked}, channels {" and ".join(sorted(kinds))} read as {channels}'

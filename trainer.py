@@ -1,0 +1,450 @@
+"""The method (paper, section 3): what is optimised, and in which order.
+
+    x_a --gen_a.encode--> c_a, s_a'        x_ab = gen_b.decode(c_a, s_b)   with s_b ~ N(0, 1)
+    x_b --gen_b.encode--> c_b, s_b'        x_ba = gen_a.decode(c_b, s_a)   with s_a ~ N(0, 1)
+
+`dis_update` and `gen_update` state one iteration each for the discriminators and the generators; `update` does both
+and encodes the images once for the two, since the generators do not change in between.
+"""
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from data import BadInput
+from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights
+from utils import find_vgg_weights, latest_snapshot, load_file, load_networks, load_vgg_weights, save_file
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses
+# ---------------------------------------------------------------------------------------------------------------------
+
+def reconstruction_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean absolute difference (paper, equations 1 to 3, for images, contents and styles)."""
+    return (found - wanted).abs().mean()
+
+
+def kl_loss(hiddens: Tensor) -> Tensor:
+    """Distance of a posterior N(hiddens, 1) from N(0, 1), up to factor and constant."""
+    return hiddens.square().mean()
+
+
+def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str) -> Tensor:
+    """How far scores, one map a scale, are from calling the images real (or fake); summed over the scales.
+
+    `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits.
+    """
+    target = 1.0 if real else 0.0
+    if gan_type == 'lsgan':
+        return sum((score - target).square().mean() for score in scores)
+    return sum(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores)
+
+
+def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
+    """Domain-invariant perceptual loss (paper, section 5.1): instance norm takes the style out of the VGG features."""
+    return F.mse_loss(F.instance_norm(vgg(images)), F.instance_norm(vgg(target)))
+
+
+def learning_rate(config: dict, iteration: int) -> float:
+    """The rate of an iteration, counted from 0. As in the original, the schedule steps before the update."""
+    if config.get('lr_policy', 'constant') == 'constant':
+        return config['lr']
+    return config['lr'] * config['gamma'] ** ((iteration + 1) // config['step_size'])
+
+
+@contextmanager
+def no_gradients_for(*networks: nn.Module):
+    """Let gradients pass through these networks but not gather in their parameters."""
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What both methods share
+# ---------------------------------------------------------------------------------------------------------------------
+
+class Trainer(nn.Module):
+    """Two generators, two discriminators, their optimizers and schedule.
+
+    Args:
+        config: as `config.load_config` returns it, or an equal dict.
+
+    Raises:
+        ValueError: a choice in the config that there is not.
+        BadInput: `vgg_weights` names a file that is not VGG-16.
+    """
+
+    Generator: type[nn.Module]
+
+    def __init__(self, config: dict):
+        super().__init__()
+        if config['dis']['gan_type'] not in ('lsgan', 'nsgan'):
+            raise ValueError(f'dis.gan_type: {config["dis"]["gan_type"]!r} is not one of lsgan, nsgan')
+        if config.get('lr_policy', 'constant') not in ('step', 'constant'):
+            raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
+        self.config = config
+        self.iteration = 0       # the next one
+        self.gen_a = self.Generator(config['input_dim_a'], config['gen'])
+        self.gen_b = self.Generator(config['input_dim_b'], config['gen'])
+        self.dis_a = MsImageDis(config['input_dim_a'], config['dis'])
+        self.dis_b = MsImageDis(config['input_dim_b'], config['dis'])
+        self._draw_display_styles()
+
+        self.gen_opt = self._adam(self.gen_a, self.gen_b)
+        self.dis_opt = self._adam(self.dis_a, self.dis_b)
+
+        self.apply(init_weights(config['init']))
+        self.dis_a.apply(init_weights('gaussian'))
+        self.dis_b.apply(init_weights('gaussian'))
+        if config['vgg_w'] > 0:
+            self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
+
+    def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
+        config = self.config
+        parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=config['lr'], betas=(config['beta1'], config['beta2']),
+                                     weight_decay=config['weight_decay'])
+        for group in optimizer.param_groups:
+            group['initial_lr'] = config['lr']   # the original's scheduler asks for it when it resumes from our file
+        return optimizer
+
+    @staticmethod
+    def _make_vgg(weights: str) -> Vgg16:
+        vgg = Vgg16().eval()
+        try:
+            find_vgg_weights(weights)
+        except BadInput:
+            return vgg           # whoever trains with it loads weights first; it refuses to work without
+        load_vgg_weights(vgg, weights)
+        return vgg
+
+    def _draw_display_styles(self) -> None:
+        """What pictures that are to be compared over a run have in common."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.parameters()).device
+
+    # -- one iteration ------------------------------------------------------------------------------------------------
+
+    def update_learning_rate(self) -> None:
+        """Set the rate of the iteration that begins, and count it."""
+        rate = learning_rate(self.config, self.iteration)
+        for optimizer in (self.gen_opt, self.dis_opt):
+            for group in optimizer.param_groups:
+                group['lr'] = rate
+        self.iteration += 1
+
+    def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
+        codes = self.encode(x_a, x_b)
+        return {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
+
+    def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
+        """Teach the discriminators which images are real (paper, equation 4)."""
+        gan_type = self.config['dis']['gan_type']
+
+        def loss(dis: MsImageDis, fake: Tensor, real: Tensor) -> Tensor:
+            # The fake first, as in the original: spectral norm and batch norm remember the order.
+            return adversarial_loss(dis(fake), False, gan_type) + adversarial_loss(dis(real), True, gan_type)
+
+        dis_a, dis_b = loss(self.dis_a, x_ba, x_a), loss(self.dis_b, x_ab, x_b)
+        total = self.config['gan_w'] * (dis_a + dis_b)
+        self._step(self.dis_opt, total)
+        return _detached({'loss_dis_a': dis_a, 'loss_dis_b': dis_b, 'loss_dis_total': total})
+
+    def _judged(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
+        """The generators' terms that a network judges: the discriminators, and VGG where it has a weight."""
+        gan_type = self.config['dis']['gan_type']
+        with_vgg, zero = self.config['vgg_w'] > 0, x_a.new_zeros(())
+        with no_gradients_for(self.dis_a, self.dis_b):
+            return {
+                'loss_gen_adv_a': adversarial_loss(self.dis_a(x_ba), True, gan_type),
+                'loss_gen_adv_b': adversarial_loss(self.dis_b(x_ab), True, gan_type),
+                'loss_gen_vgg_a': perceptual_loss(self.vgg, x_ba, x_b) if with_vgg else zero,
+                'loss_gen_vgg_b': perceptual_loss(self.vgg, x_ab, x_a) if with_vgg else zero,
+            }
+
+    @staticmethod
+    def _step(optimizer: torch.optim.Optimizer, total: Tensor) -> None:
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+
+    # -- save and resume ----------------------------------------------------------------------------------------------
+
+    def _parts(self) -> dict[str, dict[str, nn.Module]]:
+        return {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {'gen': self.gen_opt, 'dis': self.dis_opt}
+
+    def save(self, folder: str | Path, step: int) -> None:
+        """Write gen_%08d.pt, dis_%08d.pt and optimizer.pt after `step` iterations."""
+        folder = Path(folder)
+        for kind, networks in self._parts().items():
+            save_file({name: network.state_dict() for name, network in networks.items()},
+                      folder / f'{kind}_{step:08d}.pt')
+        save_file({kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()},
+                  folder / 'optimizer.pt')
+
+    def resume(self, folder: str | Path) -> int:
+        """Load the newest snapshot that `save`, or the original, wrote into `folder`; the step it was taken after.
+
+        Returns:
+            The step; 0 if the folder holds no snapshot. Without an optimizer.pt the moments start anew.
+
+        Raises:
+            BadInput: a file that cannot be read or does not fit the config.
+        """
+        folder = Path(folder)
+        step = latest_snapshot(folder)
+        if step is None:
+            return 0
+        for kind, networks in self._parts().items():
+            load_networks(folder / f'{kind}_{step:08d}.pt', networks)
+        if (folder / 'optimizer.pt').exists():
+            states = load_file(folder / 'optimizer.pt')
+            for kind, optimizer in self._optimizers().items():
+                try:
+                    optimizer.load_state_dict(states[kind])
+                except (KeyError, ValueError, TypeError, AttributeError) as error:
+                    raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config '
+                                   f'({next(iter(str(error).splitlines()), "")})') from None
+        self.iteration = step
+        return step
+
+
+def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# MUNIT
+# ---------------------------------------------------------------------------------------------------------------------
+
+class MUNIT_Trainer(Trainer):
+    """Multimodal unsupervised image-to-image translation (paper, section 3.2)."""
+
+    Generator = AdaINGen
+    rows_of_sample = ('input', 'reconstruction', 'fixed style', 'random style')
+
+    def _draw_display_styles(self) -> None:
+        n = self.config['display_size']
+        self.register_buffer('s_a', self._draw_styles(n, torch.device('cpu')), persistent=False)
+        self.register_buffer('s_b', self._draw_styles(n, torch.device('cpu')), persistent=False)
+
+    def _draw_styles(self, n: int, device: torch.device) -> Tensor:
+        """n styles from the prior N(0, 1), as (n, style_dim, 1, 1)."""
+        return gaussian_noise((n, self.config['gen']['style_dim'], 1, 1), device)
+
+    def encode(self, x_a: Tensor, x_b: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The codes of both images: (c_a, s_a'), (c_b, s_b')."""
+        return self.gen_a.encode(x_a), self.gen_b.encode(x_b)
+
+    def dis_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
+        """One step of the discriminators on images (N, C, H, W) in [-1, 1].
+
+        Args:
+            codes: what `encode` gives for these images, where that is known already.
+
+        Returns:
+            loss_dis_a, loss_dis_b, loss_dis_total.
+        """
+        s_a, s_b = self._draw_styles(len(x_a), x_a.device), self._draw_styles(len(x_b), x_b.device)
+        with torch.no_grad():
+            (c_a, _), (c_b, _) = codes or self.encode(x_a, x_b)
+            x_ba = self.gen_a.decode(c_b, s_a)
+            x_ab = self.gen_b.decode(c_a, s_b)
+        return self._step_discriminators(x_a, x_b, x_ab, x_ba)
+
+    def gen_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
+        """One step of the generators on images (N, C, H, W) in [-1, 1] (paper, equation 5).
+
+        Args:
+            codes: what `encode` gives for these images, where that is known already.
+
+        Returns:
+            loss_gen_{recon_x, recon_s, recon_c, cycrecon_x, adv, vgg}_{a, b} and loss_gen_total.
+        """
+        w = self.config
+        s_a, s_b = self._draw_styles(len(x_a), x_a.device), self._draw_styles(len(x_b), x_b.device)
+        # encode
+        (c_a, s_a_prime), (c_b, s_b_prime) = codes or self.encode(x_a, x_b)
+        # decode within the domain
+        x_a_recon = self.gen_a.decode(c_a, s_a_prime)
+        x_b_recon = self.gen_b.decode(c_b, s_b_prime)
+        # decode across domains
+        x_ba = self.gen_a.decode(c_b, s_a)
+        x_ab = self.gen_b.decode(c_a, s_b)
+        # encode again
+        c_b_recon, s_a_recon = self.gen_a.encode(x_ba)
+        c_a_recon, s_b_recon = self.gen_b.encode(x_ab)
+
+        loss = {
+            'loss_gen_recon_x_a': reconstruction_loss(x_a_recon, x_a),         # equation 1
+            'loss_gen_recon_x_b': reconstruction_loss(x_b_recon, x_b),
+            # As in the original: neither side of the content terms is detached.
+            'loss_gen_recon_c_a': reconstruction_loss(c_a_recon, c_a),         # equation 2
+            'loss_gen_recon_c_b': reconstruction_loss(c_b_recon, c_b),
+            'loss_gen_recon_s_a': reconstruction_loss(s_a_recon, s_a),         # equation 3
+            'loss_gen_recon_s_b': reconstruction_loss(s_b_recon, s_b),
+            'loss_gen_cycrecon_x_a': x_a.new_zeros(()),
+            'loss_gen_cycrecon_x_b': x_b.new_zeros(()),
+            **self._judged(x_a, x_b, x_ab, x_ba),                              # equation 4
+        }
+        if w['recon_x_cyc_w'] > 0:
+            # decode again: style-augmented cycle consistency
+            x_aba = self.gen_a.decode(c_a_recon, s_a_prime)
+            x_bab = self.gen_b.decode(c_b_recon, s_b_prime)
+            loss['loss_gen_cycrecon_x_a'] = reconstruction_loss(x_aba, x_a)
+            loss['loss_gen_cycrecon_x_b'] = reconstruction_loss(x_bab, x_b)
+
+        loss['loss_gen_total'] = (
+            w['gan_w'] * (loss['loss_gen_adv_a'] + loss['loss_gen_adv_b'])
+            + w['recon_x_w'] * (loss['loss_gen_recon_x_a'] + loss['loss_gen_recon_x_b'])
+            + w['recon_s_w'] * (loss['loss_gen_recon_s_a'] + loss['loss_gen_recon_s_b'])
+            + w['recon_c_w'] * (loss['loss_gen_recon_c_a'] + loss['loss_gen_recon_c_b'])
+            + w['recon_x_cyc_w'] * (loss['loss_gen_cycrecon_x_a'] + loss['loss_gen_cycrecon_x_b'])
+            + w['vgg_w'] * (loss['loss_gen_vgg_a'] + loss['loss_gen_vgg_b']))
+        self._step(self.gen_opt, loss['loss_gen_total'])
+        return _detached(loss)
+
+    @torch.no_grad()
+    def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
+        """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one to spare memory.
+
+        Returns:
+            x_a, its reconstruction, its translations with a style that is fixed for the run and with a random one;
+            then the same four of x_b. All (N, C, H, W).
+        """
+        s_a_random, s_b_random = self._draw_styles(len(x_b), x_b.device), self._draw_styles(len(x_a), x_a.device)
+        from_a, from_b = [], []
+        for i in range(len(x_a)):
+            c_a, s_a_prime = self.gen_a.encode(x_a[i:i + 1])
+            s_b_fixed = self.s_b[i % len(self.s_b)][None]
+            from_a.append((x_a[i:i + 1], self.gen_a.decode(c_a, s_a_prime),
+                           self.gen_b.decode(c_a, s_b_fixed), self.gen_b.decode(c_a, s_b_random[i:i + 1])))
+        for i in range(len(x_b)):
+            c_b, s_b_prime = self.gen_b.encode(x_b[i:i + 1])
+            s_a_fixed = self.s_a[i % len(self.s_a)][None]
+            from_b.append((x_b[i:i + 1], self.gen_b.decode(c_b, s_b_prime),
+                           self.gen_a.decode(c_b, s_a_fixed), self.gen_a.decode(c_b, s_a_random[i:i + 1])))
+        return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# UNIT
+# ---------------------------------------------------------------------------------------------------------------------
+
+class UNIT_Trainer(Trainer):
+    """Unsupervised image-to-image translation networks (Liu et al., 2017): one shared latent space, one output."""
+
+    Generator = VAEGen
+    rows_of_sample = ('input', 'reconstruction', 'translation')
+
+    def encode(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
+        """The means of both posteriors: h_a, h_b. Their noise is drawn anew by each update."""
+        return self.gen_a.enc(x_a), self.gen_b.enc(x_b)
+
+    def dis_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
+        """One step of the discriminators on images (N, C, H, W) in [-1, 1].
+
+        Args:
+            codes: what `encode` gives for these images, where that is known already.
+
+        Returns:
+            loss_dis_a, loss_dis_b, loss_dis_total.
+        """
+        with torch.no_grad():
+            h_a, h_b = codes or self.encode(x_a, x_b)
+            z_a, z_b = _with_noise(h_a), _with_noise(h_b)
+            x_ba = self.gen_a.decode(z_b)
+            x_ab = self.gen_b.decode(z_a)
+        return self._step_discriminators(x_a, x_b, x_ab, x_ba)
+
+    def gen_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
+        """One step of the generators on images (N, C, H, W) in [-1, 1].
+
+        Args:
+            codes: what `encode` gives for these images, where that is known already.
+
+        Returns:
+            loss_gen_{recon_x, recon_kl, cyc_x, adv, vgg}_{a, b}, loss_gen_recon_kl_cyc_{aba, bab}, loss_gen_total.
+        """
+        w = self.config
+        # encode
+        h_a, h_b = codes or self.encode(x_a, x_b)
+        z_a, z_b = _with_noise(h_a), _with_noise(h_b)
+        # decode within the domain
+        x_a_recon = self.gen_a.decode(z_a)
+        x_b_recon = self.gen_b.decode(z_b)
+        # decode across domains
+        x_ba = self.gen_a.decode(z_b)
+        x_ab = self.gen_b.decode(z_a)
+        # encode again
+        h_b_recon = self.gen_a.enc(x_ba)
+        z_b_recon = _with_noise(h_b_recon)
+        h_a_recon = self.gen_b.enc(x_ab)
+        z_a_recon = _with_noise(h_a_recon)
+
+        loss = {
+            'loss_gen_recon_x_a': reconstruction_loss(x_a_recon, x_a),
+            'loss_gen_recon_x_b': reconstruction_loss(x_b_recon, x_b),
+            'loss_gen_recon_kl_a': kl_loss(h_a),
+            'loss_gen_recon_kl_b': kl_loss(h_b),
+            'loss_gen_cyc_x_a': x_a.new_zeros(()),
+            'loss_gen_cyc_x_b': x_b.new_zeros(()),
+            'loss_gen_recon_kl_cyc_aba': kl_loss(h_a_recon),
+            'loss_gen_recon_kl_cyc_bab': kl_loss(h_b_recon),
+            **self._judged(x_a, x_b, x_ab, x_ba),
+        }
+        if w['recon_x_cyc_w'] > 0:
+            # decode again: cycle consistency
+            x_aba = self.gen_a.decode(z_a_recon)
+            x_bab = self.gen_b.decode(z_b_recon)
+            loss['loss_gen_cyc_x_a'] = reconstruction_loss(x_aba, x_a)
+            loss['loss_gen_cyc_x_b'] = reconstruction_loss(x_bab, x_b)
+
+        loss['loss_gen_total'] = (
+            w['gan_w'] * (loss['loss_gen_adv_a'] + loss['loss_gen_adv_b'])
+            + w['recon_x_w'] * (loss['loss_gen_recon_x_a'] + loss['loss_gen_recon_x_b'])
+            + w['recon_kl_w'] * (loss['loss_gen_recon_kl_a'] + loss['loss_gen_recon_kl_b'])
+            + w['recon_x_cyc_w'] * (loss['loss_gen_cyc_x_a'] + loss['loss_gen_cyc_x_b'])
+            + w['recon_kl_cyc_w'] * (loss['loss_gen_recon_kl_cyc_aba'] + loss['loss_gen_recon_kl_cyc_bab'])
+            + w['vgg_w'] * (loss['loss_gen_vgg_a'] + loss['loss_gen_vgg_b']))
+        self._step(self.gen_opt, loss['loss_gen_total'])
+        return _detached(loss)
+
+    @torch.no_grad()
+    def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
+        """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one and without noise.
+
+        Returns:
+            x_a, its reconstruction, its translation; then the same three of x_b. All (N, C, H, W).
+        """
+        from_a, from_b = [], []
+        for x in x_a.split(1):
+            h_a = self.gen_a.enc(x)
+            from_a.append((x, self.gen_a.decode(h_a), self.gen_b.decode(h_a)))
+        for x in x_b.split(1):
+            h_b = self.gen_b.enc(x)
+            from_b.append((x, self.gen_b.decode(h_b), self.gen_a.decode(h_b)))
+        return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
+
+
+def _with_noise(hiddens: Tensor) -> Tensor:
+    """A draw from the posterior N(hiddens, 1)."""
+    return hiddens + gaussian_noise(hiddens.shape, hiddens.device)
+
+
+TRAINERS = {'MUNIT': MUNIT_Trainer, 'UNIT': UNIT_Trainer}
