@@ -237,11 +237,10 @@ def _check_sizes(config: dict, trainer: str) -> list[str]:
             faults.append(f'{name}: {crop} is not a multiple of {step}, 2 to the power gen.n_downsample')
         if crop < smallest:
             faults.append(f'{name}: {crop} is too small for the encoders, at least {smallest}')
-    if not faults and not _discriminator_fits(config['crop_image_height'], config['crop_image_width'], dis,
-                                              config['batch_size']):
-        faults.append(f'crop_image_height, crop_image_width: {config["crop_image_height"]}×{config["crop_image_width"]} '
-                      f'is too small for dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} '
-                      f'with dis.norm {dis["norm"]}')
+    height, width = config['crop_image_height'], config['crop_image_width']
+    if not faults and not _discriminator_fits(height, width, dis, config['batch_size']):
+        faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for '
+                      f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}')
     return faults
 
 

@@ -171,12 +171,12 @@ class ImageDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        for index in [*range(index, len(self)), *range(index)]:
+        for i in [*range(index, len(self)), *range(index)]:
             try:
-                image = read_image(self.paths[index], self.channels)
+                image = read_image(self.paths[i], self.channels)
             except BadInput as error:
-                if not self.broken[index]:
-                    self.broken[index] = True
+                if not self.broken[i]:
+                    self.broken[i] = True
                     print(f'skipped {error}', file=sys.stderr, flush=True)
                 continue
             return dither_if_constant(self.transform(image))
@@ -184,7 +184,7 @@ class ImageDataset(Dataset):
 
 
 class EndlessSampler(Sampler):
-    """The indices 0…size−1 in a new random order each round, without end: no image is left out, no epoch ever stalls."""
+    """The indices 0…size−1 in a new random order each round, without end: none is left out, no epoch stalls."""
 
     def __init__(self, size: int, seed: int):
         self.size, self.seed = size, seed

@@ -141,7 +141,8 @@ class MsImageDis(nn.Module):
 class StyleEncoder(nn.Module):
     """Image -> style code. Without normalisation, which would remove the mean and variance that carry the style."""
 
-    def __init__(self, n_downsample: int, input_dim: int, dim: int, style_dim: int, norm: str, activ: str, pad_type: str):
+    def __init__(self, n_downsample: int, input_dim: int, dim: int, style_dim: int,
+                 norm: str, activ: str, pad_type: str):
         super().__init__()
         layers = [Conv2dBlock(input_dim, dim, 7, 1, 3, norm, activ, pad_type)]                        # dim, H
         for _ in range(2):
@@ -180,7 +181,8 @@ class Decoder(nn.Module):
     has just set.
     """
 
-    def __init__(self, n_upsample: int, n_res: int, dim: int, output_dim: int, res_norm: str, activ: str, pad_type: str):
+    def __init__(self, n_upsample: int, n_res: int, dim: int, output_dim: int,
+                 res_norm: str, activ: str, pad_type: str):
         super().__init__()
         self.adain_shape = (2 * n_res, 2, dim) if res_norm == 'adain' else (0, 2, dim)   # layers, shift and scale, C
         layers = [ResBlocks(n_res, dim, res_norm, activ, pad_type)]
@@ -210,9 +212,9 @@ class MLP(nn.Module):
 
     def __init__(self, input_dim: int, output_dim: int, dim: int, n_blk: int, activ: str):
         super().__init__()
-        sizes = [input_dim] + [dim] * (n_blk - 1) + [output_dim]
-        activations = [activ] * (n_blk - 1) + ['none']
-        self.model = nn.Sequential(*(LinearBlock(i, o, a) for i, o, a in zip(sizes, sizes[1:], activations, strict=False)))
+        hidden = [LinearBlock(dim, dim, activ) for _ in range(n_blk - 2)]
+        self.model = nn.Sequential(
+            LinearBlock(input_dim, dim, activ), *hidden, LinearBlock(dim, output_dim, 'none'))
 
     def forward(self, style: Tensor) -> Tensor:
         """(N, style_dim, 1, 1) -> (N, output_dim)."""
@@ -262,7 +264,7 @@ class Conv2dBlock(nn.Module):
     def __init__(self, input_dim: int, output_dim: int, kernel_size: int, stride: int, padding: int,
                  norm: str = 'none', activ: str = 'relu', pad_type: str = 'zero'):
         super().__init__()
-        # This order is the order of the keys: norm and activation may hold parameters, and stand before the convolution.
+        # This order is that of the keys: norm and activation may hold parameters and stand before the convolution.
         self.pad = pick(PADDINGS, pad_type, 'pad_type')(padding)
         self.norm = make_norm(norm, output_dim)
         self.activation = pick(ACTIVATIONS, activ, 'activ')()
@@ -303,7 +305,7 @@ def make_norm(norm: str, channels: int) -> nn.Module:
 
 
 class AdaptiveInstanceNorm2d(nn.Module):
-    """AdaIN (paper, equation 6): scale · (x − mean) / √(variance + eps) + shift, over H×W of each sample and channel."""
+    """AdaIN (paper, equation 6): scale · (x − mean) / √(variance + eps) + shift, over H×W of a sample's channel."""
 
     def __init__(self, channels: int, eps: float = 1e-5):
         super().__init__()

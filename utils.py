@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import make_grid
 
 from data import BadInput
 from networks import Vgg16
@@ -20,7 +21,14 @@ from networks import Vgg16
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line on stderr."""
+    """An argument parser with the flags that all commands share, whose complaint is one line on stderr."""
+
+    def __init__(self, description: str):
+        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        self.add_argument('--config', required=True, help='YAML file of the run')
+        self.add_argument('--trainer', default='MUNIT', choices=('MUNIT', 'UNIT'), help='which of the two methods')
+        self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
+        self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
 
     def error(self, message: str):
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
@@ -49,6 +57,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
+        sys.exit(130)
 
 
 def choose_device(name: str) -> torch.device:
@@ -193,7 +203,8 @@ def settings_of(state: dict[str, Tensor]) -> dict[str, int]:
         settings = {'gen.dim': size(first, 0), 'input_dim': size(first, 1),
                     'gen.n_downsample': count(rf'{content}\.model\.\d+\.conv\.weight') - 1,
                     'gen.n_res': count(rf'{content}\.model\.\d+\.model\.\d+\.'),
-                    'gen.mlp_dim': size('mlp.model.0.fc.weight', 0), 'gen.style_dim': size('enc_style.model.6.weight', 0)}
+                    'gen.mlp_dim': size('mlp.model.0.fc.weight', 0),
+                    'gen.style_dim': size('enc_style.model.6.weight', 0)}
     else:
         settings = {'dis.dim': size('cnns.0.0.conv.weight', 0), 'input_dim': size('cnns.0.0.conv.weight', 1),
                     'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1}
@@ -245,7 +256,7 @@ def load_vgg_weights(vgg: Vgg16, name: str) -> None:
         state = Vgg16.from_torchvision(state)
     own = vgg.state_dict()
     if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-        raise BadInput(f'vgg_weights {place}: not the weights of VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')
+        raise BadInput(f'vgg_weights {place}: not VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')
     vgg.load_state_dict(state)
 
 
@@ -267,14 +278,10 @@ def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
 
 
 def write_picture(picture: Tensor, path: Path) -> None:
-    """Write a picture (C, H, W) in [0, 1]; the ending says the format. JPEG at quality 95."""
-    if picture.shape[0] == 1:   # torchvision would write grey as colour
-        from torchvision.transforms.functional import to_pil_image
-        to_pil_image(picture.mul(255).add(0.5).clamp(0, 255).byte()).save(path, quality=95)
-    else:
-        from PIL import Image
-        array = picture.mul(255).add(0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
-        Image.fromarray(array).save(path, quality=95)
+    """Write a picture (1 or 3, H, W) in [0, 1]; the ending of the name says the format."""
+    array = picture.mul(255).add(0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    options = {'quality': 95, 'subsampling': 0} if path.suffix.lower() in ('.jpg', '.jpeg') else {}
+    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, **options)
 
 
 def picture_grid(rows: Sequence[Tensor]) -> Tensor:
@@ -296,14 +303,15 @@ def write_page(folder: Path, name: str, step: int, saved_steps: Sequence[int]) -
         return (f'<figure><figcaption>{caption}</figcaption>'
                 f'<a href="images/{picture}"><img src="images/{picture}" alt="{caption}"></a></figure>')
 
-    sections = []
-    for title, suffixes in [(f'Now, after {step} iterations', [('train_current', 'training images')])] + [
-            (f'After {saved} iterations', [(f'test_{saved:08d}', 'test images'), (f'train_{saved:08d}', 'training images')])
-            for saved in sorted(saved_steps, reverse=True)]:
-        figures = [figure(f'gen_{way}_{suffix}.jpg', f'{way[0].upper()} → {way[-1].upper()}, {what}')
-                   for suffix, what in suffixes for way in ('a2b', 'b2a') if (folder / 'images' / f'gen_{way}_{suffix}.jpg').exists()]
-        if figures:
-            sections.append(f'<h2>{title}</h2>\n' + '\n'.join(figures))
+    def section(title: str, postfixes: Sequence[str]) -> str:
+        figures = [figure(f'gen_{way}_{postfix}.jpg', f'{arrow}, {postfix.split("_")[0]} images')
+                   for postfix in postfixes for way, arrow in (('a2b', 'A → B'), ('b2a', 'B → A'))
+                   if (folder / 'images' / f'gen_{way}_{postfix}.jpg').exists()]
+        return '\n'.join([f'<h2>{title}</h2>', *figures]) if figures else ''
+
+    sections = [section(f'Now, after {step} iterations', ['train_current'])]
+    sections += [section(f'After {saved} iterations', [f'test_{saved:08d}', f'train_{saved:08d}'])
+                 for saved in sorted(saved_steps, reverse=True)]
     title = html.escape(name)
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="30">

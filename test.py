@@ -1,0 +1,62 @@
+"""Translate one image, with sampled styles or with the style of an example image.
+
+    python test.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
+        --input inputs/edges2shoes_edge.jpg --output_folder outputs/shoe --num_style 10
+    python test.py … --style inputs/edges2shoes_shoe.jpg
+"""
+import torch
+
+from config import load_config
+from data import BadInput
+from translate import Translator
+from utils import Parser, at_least, choose_device, make_folder, run_command, to_picture, write_picture
+
+
+def parse_arguments(argv: list[str] | None = None):
+    parser = Parser('Translate one image, with sampled styles or with the style of an example image.')
+    parser.add_argument('--input', required=True, help='the image to translate')
+    parser.add_argument('--output_folder', required=True, help='where output000.jpg … and input.jpg go')
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
+    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+    parser.add_argument('--seed', type=int, default=10, help='of the sampled styles')
+    parser.add_argument('--num_style', type=at_least(1), default=10, help='how many styles to sample')
+    parser.add_argument('--synchronized', action='store_true', help='of no effect on one image; see test_batch.py')
+    parser.add_argument('--output_only', action='store_true', help='do not write input.jpg')
+    parser.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
+                        "file's size (default: the config's new_size)")
+    parser.add_argument('--normalize', action='store_true',
+                        help='stretch each output to the full range, as the original did')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    device = choose_device(opts.device)
+    config = load_config(opts.config, opts.trainer)
+    if opts.style and opts.trainer == 'UNIT':
+        raise BadInput(f'--style {opts.style}: UNIT has no styles; leave it out, or use --trainer MUNIT')
+    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    image = translator.read(opts.input, translator.source, opts.new_size)
+    example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
+    folder = make_folder(opts.output_folder, '--output_folder')
+
+    torch.manual_seed(opts.seed)
+    if opts.trainer == 'UNIT':
+        names, styles = ['output.jpg'], None
+    elif opts.style:
+        names, styles = ['output000.jpg'], translator.encode_style(example)
+    else:
+        names, styles = [f'output{i:03d}.jpg' for i in range(opts.num_style)], translator.draw_styles(opts.num_style)
+    outputs = translator.translate(image, styles)
+
+    for name, output in zip(names, outputs, strict=True):
+        write_picture(to_picture(output, opts.normalize), folder / name)
+    if not opts.output_only:
+        write_picture(to_picture(image[0], opts.normalize), folder / 'input.jpg')
+    print(f'{folder}: wrote {names[0]}' + (f' … {names[-1]}' if len(names) > 1 else '')
+          + ('' if opts.output_only else ' and input.jpg'))
+
+
+if __name__ == '__main__':
+    run_command(main)
