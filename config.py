@@ -239,8 +239,8 @@ def _check_sizes(config: dict, trainer: str) -> list[str]:
             faults.append(f'{name}: {crop} is too small for the encoders, at least {smallest}')
     height, width = config['crop_image_height'], config['crop_image_width']
     if not faults and not _discriminator_fits(height, width, dis, config['batch_size']):
-        faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for '
-                      f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}')
+        layers = f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}'
+        faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for {layers}')
     return faults
 
 
