@@ -195,10 +195,10 @@ class EndlessSampler(Sampler):
             yield from torch.randperm(self.size, generator=generator).tolist()
 
 
-def _worker_signals(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the main process alone decides how a run ends.
+def _leave_signals_to_the_main_process(_: int) -> None:
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the main process alone decides how a run ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def training_set(config: dict, domain: str) -> ImageDataset:
@@ -227,7 +227,7 @@ def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int, 
     # Without workers the augmentation draws from the global generator; with them, from seeds of this one.
     loader = DataLoader(
         dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers,
-        pin_memory=pin_memory, worker_init_fn=_worker_signals, generator=torch.Generator().manual_seed(seed))
+        pin_memory=pin_memory, worker_init_fn=_leave_signals_to_the_main_process, generator=torch.Generator().manual_seed(seed))
     return iter(loader)
 
 
