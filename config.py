@@ -49,7 +49,7 @@ GEN_KEYS = {
     'style_dim': _count(trainers=('MUNIT',)),
     'activ': _choice(*ACTIVATIONS),
     'n_downsample': Key(int, low=0),
-    'n_res': Key(int, low=0),
+    'n_res': _count(),
     'pad_type': _choice(*PADDINGS),
 }
 DIS_KEYS = {
