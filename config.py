@@ -260,6 +260,9 @@ def _discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> 
 
 
 def _check_files(config: dict) -> list[str]:
+    root = config.get('data_root')
+    if root is not None and not Path(root).is_dir():
+        return [f'data_root: {root}: no such folder; it should hold trainA, trainB, testA and testB']
     faults = []
     for split in ('train', 'test'):
         for domain in 'ab':

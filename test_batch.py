@@ -20,7 +20,8 @@ from utils import Parser, at_least, choose_device, make_folder, run_command, to_
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Translate every image of a folder, each with several styles.')
+    parser = Parser('Translate every image of a folder, each with several styles.',
+                    config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--input_folder', required=True, help='the images, searched recursively')
     parser.add_argument('--output_folder', required=True, help='the inputs go here, style J to OUTPUT_FOLDER_0J')
     parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')

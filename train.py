@@ -29,7 +29,7 @@ from utils import (
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Train MUNIT (or UNIT) on two folders of images.')
+    parser = Parser('Train MUNIT (or UNIT) on two folders of images.', config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint of this run')
     parser.add_argument('--max_iter', type=at_least(1), help="in place of the config's")
     parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")

@@ -23,9 +23,9 @@ from networks import Vgg16
 class Parser(argparse.ArgumentParser):
     """An argument parser with the flags that all commands share, whose complaint is one line on stderr."""
 
-    def __init__(self, description: str):
+    def __init__(self, description: str, config: str | None = None):
         super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        self.add_argument('--config', required=True, help='YAML file of the run')
+        self.add_argument('--config', required=config is None, default=config, help='YAML file of the run')
         self.add_argument('--trainer', default='MUNIT', choices=('MUNIT', 'UNIT'), help='which of the two methods')
         self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
         self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')

@@ -29,19 +29,18 @@ translate() {   # translate FOLDER A2B INPUT [ARGUMENT...]
 }
 for kind in shoe handbag; do
     name=edges2${kind}s
-    translate ${kind}_sampled 1 ${name}_edge --num_style 6
-    translate ${kind}_guided 1 ${name}_edge --style inputs/${name}_$kind.jpg
-    translate ${kind}_to_edge_sampled 0 ${name}_$kind --num_style 6
-    translate ${kind}_to_edge_guided 0 ${name}_$kind --style inputs/${name}_edge_2.jpg
+    translate "${kind}_sampled" 1 "${name}_edge" --num_style 6
+    translate "${kind}_guided" 1 "${name}_edge" --style "inputs/${name}_$kind.jpg"
+    translate "${kind}_to_edge_sampled" 0 "${name}_$kind" --num_style 6
+    translate "${kind}_to_edge_guided" 0 "${name}_$kind" --style "inputs/${name}_edge_2.jpg"
 done
 
 # A row: the input, its sampled outputs, the example, the output with the example's style.
 rows=()
 for kind in shoe handbag; do
-    name=inputs/edges2${kind}s
-    rows+=(--row ${name}_edge.jpg outputs/demo/${kind}_sampled ${name}_$kind.jpg outputs/demo/${kind}_guided)
-    rows+=(--row ${name}_$kind.jpg outputs/demo/${kind}_to_edge_sampled ${name}_edge_2.jpg
-           outputs/demo/${kind}_to_edge_guided)
+    name=inputs/edges2${kind}s out=outputs/demo/$kind
+    rows+=(--row "${name}_edge.jpg" "${out}_sampled" "${name}_$kind.jpg" "${out}_guided")
+    rows+=(--row "${name}_$kind.jpg" "${out}_to_edge_sampled" "${name}_edge_2.jpg" "${out}_to_edge_guided")
 done
 "$PY" scripts/make_sheet.py --output outputs/demo/sheet.png "${rows[@]}"
 

@@ -217,7 +217,7 @@ def test_all_faults_of_a_config_come_at_once_a_line_each_before_anything_is_made
 
 @pytest.mark.parametrize('arguments, words', [
     (['--config', 'none.yaml'], 'none.yaml'),
-    ([], '--config'),
+    ([], 'datasets/edges2handbags'),
     (['--config', 'x.yaml', '--trainer', 'CUT'], '--trainer'),
     (['--config', 'x.yaml', '--max_iter', '0'], '--max_iter'),
     (['--config', 'x.yaml', '--seed', '-1'], '--seed'),
