@@ -13,6 +13,7 @@ from networks import (
     LayerNorm,
     MsImageDis,
     SpectralNorm,
+    UpsampleConv2dBlock,
     VAEGen,
     Vgg16,
     init_weights,
@@ -197,3 +198,17 @@ def test_default_initialisation_keeps_pytorchs_weights_and_clears_biases():
 def test_an_unknown_initialisation_is_refused():
     with pytest.raises(ValueError, match='gaussian, kaiming, xavier, orthogonal, default'):
         init_weights('he')
+
+
+@pytest.mark.parametrize('pad_type', ['reflect', 'replicate', 'zero'])
+@pytest.mark.parametrize('size', [(2, 2), (5, 3), (8, 16)])
+def test_upsampling_and_convolution_in_one_are_the_two_after_each_other(pad_type, size):
+    block, x = UpsampleConv2dBlock(6, 4, 'none', pad_type), torch.randn(2, 6, *size, requires_grad=True)
+    wanted = block.conv(block.pad(F.interpolate(x, scale_factor=2)))
+    found = block._upsample_and_convolve(x)
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+    direction = torch.randn_like(wanted)
+    inputs = (x, block.conv.weight, block.conv.bias)
+    for a, b in zip(*(torch.autograd.grad((y * direction).sum(), inputs) for y in (found, wanted)), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
