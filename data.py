@@ -226,8 +226,8 @@ def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int, 
     """An endless iterator over shuffled batches (batch_size, C, H, W)."""
     # Without workers the augmentation draws from the global generator; with them, from seeds of this one.
     loader = DataLoader(
-        dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers,
-        pin_memory=pin_memory, worker_init_fn=_leave_signals_to_the_main_process, generator=torch.Generator().manual_seed(seed))
+        dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers, pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_main_process, generator=torch.Generator().manual_seed(seed))
     return iter(loader)
 
 
