@@ -118,11 +118,13 @@ def load_file(path: str | Path, flag: str = '') -> dict:
     named = f'{flag} {path}'.strip()
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
-    except OSError as error:
-        raise BadInput(f'{named}: {error.strerror or error}') from None
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = next(iter(str(error).splitlines()), repr(error))
-        raise BadInput(f'{named}: not a checkpoint that can be read ({reason})') from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise BadInput(f'{named}: {error.strerror}') from None
+    except pickle.UnpicklingError:
+        raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers, '
+                       f'which is not loaded') from None
+    except Exception:   # what a broken file raises depends on where it is broken
+        raise BadInput(f'{named}: not a checkpoint of PyTorch, or cut short') from None
     if not isinstance(content, dict):
         raise BadInput(f'{named}: not a checkpoint but a {type(content).__name__}')
     return content
@@ -151,7 +153,8 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         state = {key: value for key, value in content[name].items()
                  if key in own or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked'))}
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-            raise BadInput(f'{named}: {"; ".join(disagreements(state, own))}')
+            lines = disagreements(state, own)
+            raise BadInput(f'{named}: ' + '; '.join(lines).replace('input_dim', f'input_dim_{name}'))
         network.load_state_dict(state)
 
 
@@ -189,7 +192,7 @@ def disagreements(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[s
     return lines
 
 
-def settings_of(state: dict[str, Tensor]) -> dict[str, int]:
+def settings_of(state: dict[str, Tensor]) -> dict[str, int | str]:
     """The config values that the shapes of a state_dict tell."""
     def count(pattern: str) -> int:
         return len({match[0] for match in (re.match(pattern, key) for key in state) if match})
@@ -197,6 +200,9 @@ def settings_of(state: dict[str, Tensor]) -> dict[str, int]:
     def size(key: str, axis: int) -> int:
         return state[key].shape[axis] if key in state and state[key].dim() > axis else 0
 
+    activ = 'prelu' if any('.activation.' in key for key in state) else 'other than prelu'
+    norm = next((norm for mark, norm in (('.weight_bar', 'sn'), ('.norm.gamma', 'ln'), ('.norm.running_mean', 'bn'))
+                 if any(key.endswith(mark) for key in state)), 'none or in')
     content = 'enc_content' if 'enc_content.model.0.conv.weight' in state else 'enc'
     first = f'{content}.model.0.conv.weight'
     if first in state:
@@ -204,10 +210,11 @@ def settings_of(state: dict[str, Tensor]) -> dict[str, int]:
                     'gen.n_downsample': count(rf'{content}\.model\.\d+\.conv\.weight') - 1,
                     'gen.n_res': count(rf'{content}\.model\.\d+\.model\.\d+\.'),
                     'gen.mlp_dim': size('mlp.model.0.fc.weight', 0),
-                    'gen.style_dim': size('enc_style.model.6.weight', 0)}
+                    'gen.style_dim': size('enc_style.model.6.weight', 0), 'gen.activ': activ}
     else:
         settings = {'dis.dim': size('cnns.0.0.conv.weight', 0), 'input_dim': size('cnns.0.0.conv.weight', 1),
-                    'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1}
+                    'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1,
+                    'dis.activ': activ, 'dis.norm': norm}
     return settings
 
 

@@ -1,0 +1,305 @@
+"""Checkpoint files: written and read back, exchanged with the original, and refused when they are something else."""
+import collections
+import copy
+import os
+import pickle
+
+import pytest
+import torch
+from parity import config_with, filled_trainer, waves
+
+from data import BadInput
+from networks import Vgg16
+from trainer import MUNIT_Trainer, UNIT_Trainer
+from utils import latest_snapshot, load_file, load_networks, load_vgg_weights
+
+UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10}
+both_trainers = pytest.mark.parametrize('trainer_class, changes', [(MUNIT_Trainer, {}), (UNIT_Trainer, UNIT)])
+
+
+def iterate(trainer, seed: int) -> None:
+    torch.manual_seed(seed)
+    trainer.update_learning_rate()
+    trainer.update(waves(seed, 1, 3, 64, 64), waves(seed + 1, 1, 3, 64, 64))
+
+
+def trained(trainer_class=MUNIT_Trainer, **changes):
+    trainer = filled_trainer(trainer_class, config_with(**changes))
+    iterate(trainer, 1)
+    return trainer
+
+
+@pytest.fixture(scope='module')
+def munit():
+    return trained()
+
+
+@pytest.fixture
+def saved(munit, tmp_path):
+    """A folder with a snapshot after one iteration."""
+    munit.save(tmp_path, 1)
+    return tmp_path
+
+
+def assert_equal_states(one: dict, two: dict) -> None:
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        assert torch.equal(value, two[key]), key
+
+
+def save_legacy(content, path) -> None:
+    """Write a file as PyTorch before 1.6 did."""
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+# -- there and back ---------------------------------------------------------------------------------------------------
+
+@both_trainers
+def test_a_resumed_run_goes_on_bit_for_bit(trainer_class, changes, tmp_path):
+    trainer = trained(trainer_class, **changes)
+    trainer.save(tmp_path, 1)
+    resumed = trainer_class(trainer.config)
+    assert resumed.resume(tmp_path) == 1
+    for seed in (2, 3):
+        iterate(trainer, seed)
+        iterate(resumed, seed)
+    assert_equal_states(trainer.state_dict(), resumed.state_dict())
+
+
+def test_a_snapshot_has_the_originals_layout(munit, saved):
+    assert {path.name for path in saved.iterdir()} == {'gen_00000001.pt', 'dis_00000001.pt', 'optimizer.pt'}
+    for name, networks in (('gen_00000001.pt', ('gen_a', 'gen_b')), ('dis_00000001.pt', ('dis_a', 'dis_b'))):
+        content = torch.load(saved / name, weights_only=True)
+        assert list(content) == ['a', 'b']
+        for key, network in zip('ab', networks, strict=True):
+            assert_equal_states(content[key], getattr(munit, network).state_dict())
+    assert list(torch.load(saved / 'optimizer.pt', weights_only=True)) == ['gen', 'dis']
+
+
+def test_our_optimizer_file_satisfies_the_originals_way_to_resume(saved):
+    fresh = MUNIT_Trainer(config_with())
+    parameters = [*fresh.dis_a.parameters(), *fresh.dis_b.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=0.5)
+    optimizer.load_state_dict(torch.load(saved / 'optimizer.pt', weights_only=True)['dis'])
+    torch.optim.lr_scheduler.StepLR(optimizer, step_size=100000, gamma=0.5, last_epoch=1)  # asks for initial_lr
+    assert optimizer.param_groups[0]['lr'] == 0.0001
+
+
+def test_the_newest_snapshot_with_both_networks_is_taken(tmp_path):
+    for name in ('gen_00000002.pt', 'dis_00000002.pt', 'gen_00000010.pt', 'dis_00000010.pt', 'gen_00000020.pt',
+                 'dis_00000030.pt', 'gen_00000040.pt.part', 'dis_00000040.pt', 'gen_best.pt', 'dis_best.pt'):
+        (tmp_path / name).touch()
+    assert latest_snapshot(tmp_path) == 10
+
+
+def test_without_a_snapshot_nothing_is_resumed(tmp_path):
+    assert latest_snapshot(tmp_path) is None
+    assert MUNIT_Trainer(config_with()).resume(tmp_path) == 0
+
+
+def test_networks_without_an_optimizer_file_resume_with_fresh_moments(munit, saved):
+    (saved / 'optimizer.pt').unlink()
+    resumed = MUNIT_Trainer(munit.config)
+    assert resumed.resume(saved) == 1
+    assert not resumed.gen_opt.state
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_older_one_whole(munit, saved, monkeypatch):
+    before = (saved / 'gen_00000001.pt').read_bytes()
+
+    def no_space(content, file):
+        file.write(b'half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(torch, 'save', no_space)
+    with pytest.raises(OSError):
+        munit.save(saved, 1)
+    assert (saved / 'gen_00000001.pt').read_bytes() == before
+
+
+# -- files of older PyTorch -------------------------------------------------------------------------------------------
+
+def test_files_of_pytorch_0_3_load_and_go_on(munit, saved):
+    """The old container, running statistics of instance norms, whole-number steps, ids and few keys of optimizers."""
+    networks = torch.load(saved / 'gen_00000001.pt', weights_only=True)
+    for state in networks.values():
+        for key in [key for key in state if key.startswith('enc_content') and key.endswith('.conv.weight')]:
+            norm = key.replace('.conv.weight', '.norm')
+            state[f'{norm}.running_mean'] = torch.zeros(len(state[key]))
+            state[f'{norm}.running_var'] = torch.ones(len(state[key]))
+    save_legacy(networks, saved / 'gen_00000001.pt')
+
+    optimizers = torch.load(saved / 'optimizer.pt', weights_only=True)
+    for state in optimizers.values():
+        state['state'] = {139900000000000 + 8 * i: {**entry, 'step': int(entry['step'])}
+                          for i, entry in state['state'].items()}
+        group = state['param_groups'][0]
+        state['param_groups'] = [{'params': [139900000000000 + 8 * i for i in group['params']],
+                                  **{key: group[key] for key in ('lr', 'betas', 'eps', 'weight_decay', 'initial_lr')}}]
+    save_legacy(optimizers, saved / 'optimizer.pt')
+
+    trainer, resumed = copy.deepcopy(munit), MUNIT_Trainer(munit.config)
+    assert resumed.resume(saved) == 1
+    iterate(resumed, 2)
+    modern = MUNIT_Trainer(munit.config)
+    trainer.save(saved, 1)
+    modern.resume(saved)
+    iterate(modern, 2)
+    assert_equal_states(resumed.state_dict(), modern.state_dict())
+
+
+class TensorOf03:
+    """Pickles as PyTorch 0.3 pickled a tensor."""
+
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+    def __reduce__(self):
+        tensor = self.tensor
+        return torch._utils._rebuild_tensor, (tensor.storage(), 0, tuple(tensor.shape), tensor.stride())
+
+
+@pytest.mark.filterwarnings('ignore:TypedStorage is deprecated')
+def test_tensors_as_pytorch_0_3_pickled_them_load(munit, tmp_path):
+    states = {name: collections.OrderedDict((key, TensorOf03(value.clone())) for key, value in dis.state_dict().items())
+              for name, dis in (('a', munit.dis_a), ('b', munit.dis_b))}
+    save_legacy(states, tmp_path / 'dis.pt')
+    fresh = MUNIT_Trainer(munit.config)
+    load_networks(tmp_path / 'dis.pt', {'a': fresh.dis_a, 'b': fresh.dis_b})
+    assert_equal_states(fresh.dis_b.state_dict(), munit.dis_b.state_dict())
+
+
+# -- refused ----------------------------------------------------------------------------------------------------------
+
+class Payload:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, command: str):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize('legacy', [True, False])
+def test_nothing_in_a_checkpoint_is_executed(tmp_path, legacy):
+    mark = tmp_path / 'executed'
+    torch.save({'a': Payload(f'touch {mark}')}, tmp_path / 'bad.pt', _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(BadInput, match='which is not loaded'):
+        load_file(tmp_path / 'bad.pt')
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize('make, words', [
+    (lambda path: path.write_text('hello'), 'not a checkpoint of PyTorch'),
+    (lambda path: path.write_bytes(b''), 'not a checkpoint of PyTorch'),
+    (lambda path: path.mkdir(), 'Is a directory'),
+    (lambda path: None, 'No such file'),
+    (lambda path: path.write_bytes(pickle.dumps(Payload('true'))), 'which is not loaded'),
+    (lambda path: torch.save(torch.zeros(3), path), 'but a Tensor'),
+    (lambda path: torch.save({'x': 1}, path), "without the entries 'a' and 'b'"),
+    (lambda path: torch.save({'a': {1: 2}, 'b': []}, path), 'not a state_dict'),
+    (lambda path: torch.save({'a': {'x': torch.zeros(1)}, 'b': {'x': torch.zeros(1)}}, path), 'something else'),
+    (lambda path: torch.save({'a': {'enc_style.x': torch.zeros(1)}, 'b': {'cnns.x': torch.zeros(1)}}, path), 'beside'),
+])
+def test_another_file_is_refused_in_one_line_that_names_it(munit, tmp_path, make, words):
+    path = tmp_path / 'file.pt'
+    make(path)
+    with pytest.raises(BadInput, match=words) as error:
+        load_networks(path, {'a': munit.gen_a, 'b': munit.gen_b}, '--checkpoint')
+    assert str(error.value).startswith(f'--checkpoint {path}: ') and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('share', [0.01, 0.3, 0.6, 0.99])
+def test_a_file_cut_short_is_refused(munit, saved, share):
+    path = saved / 'gen_00000001.pt'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(share * len(whole))])
+    with pytest.raises(BadInput, match='cut short'):
+        load_networks(path, {'a': munit.gen_a, 'b': munit.gen_b})
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'gen': {'dim': 16}}, 'the checkpoint has gen.dim 8, the config says 16'),
+    ({'gen': {'style_dim': 4}}, 'the checkpoint has gen.style_dim 8, the config says 4'),
+    ({'gen': {'mlp_dim': 8}}, 'the checkpoint has gen.mlp_dim 16, the config says 8'),
+    ({'gen': {'n_res': 3}}, 'the checkpoint has gen.n_res 4, the config says 3'),
+    ({'gen': {'n_downsample': 3}}, 'the checkpoint has gen.n_downsample 2, the config says 3'),
+    ({'gen': {'activ': 'prelu'}}, 'the checkpoint has gen.activ other than prelu, the config says prelu'),
+    ({'input_dim_a': 1}, 'the checkpoint has input_dim_a 3, the config says 1'),
+    ({'input_dim_b': 1}, 'the checkpoint has input_dim_b 3, the config says 1')])
+def test_a_generator_that_does_not_fit_names_the_key_of_the_config(saved, changes, words):
+    other = MUNIT_Trainer(config_with(**changes))
+    with pytest.raises(BadInput, match=words):
+        load_networks(saved / 'gen_00000001.pt', {'a': other.gen_a, 'b': other.gen_b})
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'dis': {'dim': 16}}, 'dis.dim 8, the config says 16'),
+    ({'dis': {'n_layer': 3}}, 'dis.n_layer 4, the config says 3'),
+    ({'dis': {'num_scales': 2}}, 'dis.num_scales 3, the config says 2'),
+    ({'dis': {'norm': 'sn'}}, 'dis.norm none or in, the config says sn'),
+    ({'dis': {'norm': 'ln'}}, 'dis.norm none or in, the config says ln')])
+def test_a_discriminator_that_does_not_fit_names_the_key_of_the_config(saved, changes, words):
+    other = MUNIT_Trainer(config_with(**changes))
+    with pytest.raises(BadInput, match=words):
+        load_networks(saved / 'dis_00000001.pt', {'a': other.dis_a, 'b': other.dis_b})
+
+
+def test_an_optimizer_file_of_another_config_is_refused(saved):
+    other = MUNIT_Trainer(config_with(gen={'n_res': 3}))
+    other.save(saved, 2)
+    torch.save({'gen': {}, 'dis': {}}, saved / 'optimizer.pt')
+    with pytest.raises(BadInput, match='not the optimizer state of this config'):
+        MUNIT_Trainer(other.config).resume(saved)
+
+
+# -- VGG --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def torchvision_vgg():
+    from torchvision.models import vgg16
+    torch.manual_seed(0)
+    return vgg16(weights=None).features.eval()
+
+
+def test_torchvisions_vgg_gives_the_same_features_in_our_names(torchvision_vgg, tmp_path):
+    torch.save({f'features.{key}': value for key, value in torchvision_vgg.state_dict().items()}, tmp_path / 'vgg.pth')
+    vgg, x = Vgg16(), waves(1, 1, 3, 32, 48)
+    load_vgg_weights(vgg, str(tmp_path / 'vgg.pth'))
+    with torch.no_grad():
+        wanted = (x + 1) * 127.5 - torch.tensor([123.680, 116.779, 103.939]).view(1, 3, 1, 1)   # RGB
+        for layer in torchvision_vgg[:23]:
+            wanted = layer(wanted)
+        for layer in torchvision_vgg[24:30]:   # as the original: without the fourth pool
+            wanted = layer(wanted)
+        found = vgg(x)
+    assert found.shape == (1, 512, 4, 6)
+    assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item())
+
+
+def test_the_originals_vgg_file_loads_when_a_trainer_is_made(tmp_path):
+    vgg = Vgg16()
+    save_legacy(vgg.state_dict(), tmp_path / 'vgg16.weight')
+    trainer = MUNIT_Trainer(config_with(vgg_w=1, vgg_weights=str(tmp_path / 'vgg16.weight')))
+    assert_equal_states(trainer.vgg.state_dict(), vgg.state_dict())
+    losses = trainer.gen_update(waves(1, 1, 3, 64, 64), waves(2, 1, 3, 64, 64))
+    assert losses['loss_gen_vgg_a'] > 0 and losses['loss_gen_vgg_b'] > 0
+
+
+def test_vgg_weights_lie_in_torchvisions_cache_where_the_originals_place_is_empty(tmp_path, monkeypatch, torchvision_vgg):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(BadInput, match='models/vgg16.weight does not exist'):
+        load_vgg_weights(Vgg16(), 'models/vgg16.weight')
+    (tmp_path / 'checkpoints').mkdir()
+    torch.save({f'features.{key}': value for key, value in torchvision_vgg.state_dict().items()},
+               tmp_path / 'checkpoints' / 'vgg16_features-amdegroot-88682ab5.pth')
+    vgg = Vgg16()
+    load_vgg_weights(vgg, 'models/vgg16.weight')
+    assert torch.equal(vgg.conv1_2.weight, torchvision_vgg[2].weight)
+
+
+def test_another_networks_weights_are_no_vgg(saved):
+    with pytest.raises(BadInput, match='not VGG-16'):
+        load_vgg_weights(Vgg16(), str(saved / 'dis_00000001.pt'))
