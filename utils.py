@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def load_file(path: str | Path, flag: str = '') -> dict:
     """
     named = f'{flag} {path}'.strip()
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues
+            content = torch.load(path, map_location='cpu', weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise BadInput(f'{named}: {error.strerror}') from None
     except pickle.UnpicklingError:

@@ -287,7 +287,7 @@ def test_the_originals_vgg_file_loads_when_a_trainer_is_made(tmp_path):
     assert losses['loss_gen_vgg_a'] > 0 and losses['loss_gen_vgg_b'] > 0
 
 
-def test_vgg_weights_lie_in_torchvisions_cache_where_the_originals_place_is_empty(tmp_path, monkeypatch, torchvision_vgg):
+def test_where_the_originals_place_is_empty_torchvisions_cache_is_used(tmp_path, monkeypatch, torchvision_vgg):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     with pytest.raises(BadInput, match='models/vgg16.weight does not exist'):

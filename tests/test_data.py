@@ -1,0 +1,318 @@
+"""Finding, reading, transforming and streaming images."""
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity import config_with, filled_trainer
+from PIL import Image
+
+from data import (
+    BadInput,
+    EndlessSampler,
+    ImageDataset,
+    describe_images,
+    display_set,
+    dither_if_constant,
+    find_images,
+    first_images,
+    list_folder,
+    make_transform,
+    new_size_of,
+    read_image,
+    read_list,
+    stream,
+    training_set,
+)
+from trainer import MUNIT_Trainer
+
+RGB = Image.fromarray(np.random.RandomState(0).randint(0, 256, (4, 6, 3), dtype=np.uint8)).resize((60, 40))
+RAMP = np.linspace(0, 65535, 40 * 60).reshape(40, 60).astype(np.uint16)
+
+
+def save(image: Image.Image, path: Path, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+# -- finding ----------------------------------------------------------------------------------------------------------
+
+def test_a_folder_is_searched_recursively_for_every_ending_in_either_case_and_sorted(tmp_path):
+    names = ['b.JPG', 'a.jpeg', 'sub/c.png', 'sub/deep/d.PPM', 'e.bmp', 'f.webp', 'g.tif', 'h.TIFF']
+    for name in [*names, 'notes.txt', 'i.gif']:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'folder.png').mkdir()
+    assert list_folder(tmp_path) == sorted(tmp_path / name for name in names)
+
+
+def test_an_empty_or_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BadInput, match='holds no images'):
+        list_folder(tmp_path)
+    with pytest.raises(BadInput, match='no such folder'):
+        list_folder(tmp_path / 'none')
+
+
+@pytest.mark.parametrize('text', ['x/1.png\n2.png\n', '\n x/1.png \n\n2.png', 'x/1.png\r\n\r\n2.png\r\n',
+                                  '\ufeffx/1.png\n2.png\n'])
+def test_a_list_names_files_relative_to_its_folder(tmp_path, text):
+    save(RGB, tmp_path / 'x' / '1.png')
+    save(RGB, tmp_path / '2.png')
+    (tmp_path / 'list.txt').write_bytes(text.encode())
+    assert read_list(tmp_path, tmp_path / 'list.txt') == [tmp_path / 'x' / '1.png', tmp_path / '2.png']
+
+
+@pytest.mark.parametrize('content, words', [
+    (b'\n1.png\nnone.png\ngone.png\n', r'line 3: .*none.png does not exist \(and 1 more\)'),
+    (b'\n \n', 'names no files'), (b'\xff\xfe\x00', 'not a text file'), (b'sub\n', 'line 1: .*sub does not exist')])
+def test_a_faulty_list_is_refused(tmp_path, content, words):
+    save(RGB, tmp_path / '1.png')
+    (tmp_path / 'sub').mkdir()
+    (tmp_path / 'list.txt').write_bytes(content)
+    with pytest.raises(BadInput, match=words):
+        read_list(tmp_path, tmp_path / 'list.txt')
+
+
+def test_both_modes_find_the_images_of_a_split_and_domain(tmp_path):
+    path = save(RGB, tmp_path / 'testB' / '1.png')
+    (tmp_path / 'list.txt').write_text('1.png\n')
+    lists = {'data_folder_test_b': str(tmp_path / 'testB'), 'data_list_test_b': str(tmp_path / 'list.txt')}
+    assert find_images({'data_root': str(tmp_path)}, 'test', 'b') == find_images(lists, 'test', 'b') == [path]
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('channels, mode', [(1, 'L'), (3, 'RGB')])
+@pytest.mark.parametrize('name, image', [
+    ('a.png', RGB), ('a.jpg', RGB), ('a.webp', RGB), ('a.bmp', RGB), ('a.ppm', RGB), ('a.TIF', RGB),
+    ('palette.png', RGB.convert('P')), ('grey.png', RGB.convert('L')), ('bits.png', RGB.convert('1')),
+    ('print.jpg', RGB.convert('CMYK')), ('alpha.png', RGB.convert('RGBA')), ('grey_alpha.png', RGB.convert('LA'))])
+def test_every_kind_of_file_is_read_as_the_channels_that_are_wanted(tmp_path, name, image, channels, mode):
+    found = read_image(save(image, tmp_path / name), channels)
+    assert (found.mode, found.size) == (mode, (60, 40))
+    wanted = np.asarray(image.convert('RGB').convert(mode), np.float32)
+    assert np.abs(np.asarray(found, np.float32) - wanted).mean() < (8 if name.endswith(('jpg', 'webp')) else 1)
+
+
+@pytest.mark.parametrize('name', ['16.png', '16.tif'])
+def test_16_bit_grey_keeps_its_depth_in_one_channel(tmp_path, name):
+    found = read_image(save(Image.fromarray(RAMP), tmp_path / name), 1)
+    assert found.mode == 'F'
+    assert np.abs(np.asarray(found) - RAMP / 65535).max() < 1e-6
+
+
+def test_16_bit_grey_becomes_8_bit_colour_over_the_whole_range(tmp_path):
+    found = np.asarray(read_image(save(Image.fromarray(RAMP), tmp_path / '16.png'), 3))
+    assert found.shape == (40, 60, 3)
+    assert np.abs(found[..., 0] - RAMP / 257).max() <= 1
+
+
+def test_float_files_hold_values_from_0_to_1(tmp_path):
+    good, bad = (Image.fromarray((RAMP / top).astype(np.float32)) for top in (65535, 255))
+    assert read_image(save(good, tmp_path / 'good.tif'), 1).mode == 'F'
+    with pytest.raises(BadInput, match='bad.tif.*outside 0…1'):
+        read_image(save(bad, tmp_path / 'bad.tif'), 1)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    image = RGB.convert('RGBA')
+    image.putalpha(0)
+    image = image.convert(mode)
+    options = {'transparency': bytes(256)} if mode == 'P' else {}
+    assert np.asarray(read_image(save(image, tmp_path / 'a.png', **options), 3)).min() == 255
+
+
+def test_half_transparent_lies_over_white(tmp_path):
+    found = read_image(save(Image.new('RGBA', (4, 4), (0, 100, 200, 51)), tmp_path / 'a.png'), 3)
+    assert found.getpixel((0, 0)) == pytest.approx((204, 224, 244), abs=1)
+
+
+def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = read_image(save(RGB, tmp_path / 'a.png', exif=exif), 3)
+    assert np.array_equal(np.asarray(found), np.rot90(np.asarray(RGB), -1))
+
+
+def test_of_an_animation_the_first_picture_is_taken(tmp_path):
+    path = save(RGB, tmp_path / 'a.webp', save_all=True, append_images=[Image.new('RGB', RGB.size)], lossless=True)
+    assert np.array_equal(np.asarray(read_image(path, 3)), np.asarray(RGB))
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    """One file of each way to be broken."""
+    whole = {ending: save(RGB, folder / f'whole.{ending}').read_bytes() for ending in ('jpg', 'png')}
+    contents = {'short.jpg': whole['jpg'][:700], 'short.png': whole['png'][:700],
+                'empty.png': b'', 'text.jpg': b'hello'}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    for ending in whole:
+        (folder / f'whole.{ending}').unlink()
+    return {name: folder / name for name in contents}
+
+
+@pytest.mark.parametrize('name', ['short.jpg', 'short.png', 'empty.png', 'text.jpg', 'none.png'])
+def test_a_broken_file_is_named_in_one_line(tmp_path, name):
+    broken_files(tmp_path)
+    with pytest.raises(BadInput) as error:
+        read_image(tmp_path / name, 3)
+    assert str(error.value).startswith(str(tmp_path / name)) and '\n' not in str(error.value)
+
+
+# -- transforming -----------------------------------------------------------------------------------------------------
+
+def test_the_shorter_side_is_resized_bilinearly_and_values_go_from_minus_1_to_1():
+    found = make_transform(20)(RGB)
+    wanted = np.asarray(RGB.resize((30, 20), Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
+    assert np.abs(found.permute(1, 2, 0).numpy() - wanted).max() < 1e-6
+
+
+def test_without_resize_and_crop_the_image_is_kept():
+    found = make_transform()(RGB)
+    assert found.shape == (3, 40, 60) and found.min() == -1 and found.max() == 1
+
+
+def test_the_test_crop_is_from_the_centre_and_the_training_crop_anywhere():
+    row = Image.fromarray(np.arange(60, dtype=np.uint8)[None].repeat(40, 0))
+    centre = make_transform(0, (40, 40))(row)
+    assert (centre[0, 0, 0] + 1) * 127.5 == pytest.approx(10)
+    crop = make_transform(0, (40, 40), augment=True)
+    lefts = {round((crop(row)[0, 0].min().item() + 1) * 127.5) for _ in range(60)}
+    assert len(lefts) > 10 and min(lefts) >= 0 and max(lefts) <= 20
+
+
+def test_half_of_the_training_images_are_flipped():
+    row = Image.fromarray(np.arange(60, dtype=np.uint8)[None].repeat(40, 0))
+    torch.manual_seed(0)
+    flipped = sum(bool(image[0, 0, 0] > image[0, 0, -1]) for image in
+                  (make_transform(0, (40, 60), augment=True)(row) for _ in range(200)))
+    assert 70 < flipped < 130
+
+
+@pytest.mark.parametrize('colour', [(1.0, 1.0, 1.0), (0.3, -0.2, 0.9)])
+def test_an_exactly_constant_image_is_dithered_by_1e_4(colour):
+    image = torch.tensor(colour).view(3, 1, 1).expand(3, 32, 32)
+    noise = dither_if_constant(image) - image
+    assert noise.std().item() == pytest.approx(1e-4, rel=0.1)
+
+
+def test_any_other_image_is_left_as_it_is():
+    image = torch.ones(3, 32, 32)
+    image[1, 5, 5] -= 1e-6
+    assert torch.equal(dither_if_constant(image), image)
+
+
+@pytest.mark.parametrize('dithered', [True, False])
+def test_a_white_image_has_usable_gradients_only_when_dithered(dithered):
+    white = torch.ones(3, 64, 64)
+    x_a = (dither_if_constant(white) if dithered else white)[None]
+    trainer = filled_trainer(MUNIT_Trainer, config_with())
+    torch.manual_seed(0)
+    trainer.gen_update(x_a, torch.rand(1, 3, 64, 64) * 2 - 1)
+    gradients = [p.grad for p in trainer.gen_opt.param_groups[0]['params']]
+    assert all(g.isfinite().all() for g in gradients) == dithered
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+def numbered_set(folder: Path, count: int, name='set') -> ImageDataset:
+    """Images whose grey value is their number; as tensors, all pixels hold it, up to the dither."""
+    for i in range(count):
+        save(Image.new('L', (4, 4), 10 * i), folder / name / f'{i}.png')
+    return ImageDataset(list_folder(folder / name), 1, make_transform())
+
+
+def numbers(batch: torch.Tensor) -> list[int]:
+    return [round((image.mean().item() + 1) * 12.75) for image in batch]
+
+
+def test_each_round_of_a_stream_has_every_image_once_in_another_order():
+    indices = list(itertools.islice(EndlessSampler(50, seed=3), 150))
+    rounds = [indices[:50], indices[50:100], indices[100:]]
+    assert all(sorted(one) == list(range(50)) for one in rounds)
+    assert rounds[0] != rounds[1] != rounds[2]
+
+
+def test_a_seed_means_an_order():
+    orders = [list(itertools.islice(EndlessSampler(50, seed), 70)) for seed in (3, 3, 4)]
+    assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_batches_go_on_over_the_end_of_a_round(tmp_path, num_workers):
+    batches = stream(numbered_set(tmp_path, 5), 3, num_workers, seed=0, pin_memory=False)
+    found = [number for batch in itertools.islice(batches, 5) for number in numbers(batch)]
+    assert sorted(found[:5]) == sorted(found[5:10]) == sorted(found[10:]) == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_may_be_larger_than_the_set(tmp_path):
+    batch = next(stream(numbered_set(tmp_path, 2), 5, 0, seed=0, pin_memory=False))
+    assert batch.shape == (5, 1, 4, 4) and set(numbers(batch)) == {0, 1}
+
+
+def test_the_larger_of_two_sets_is_used_up_too(tmp_path):
+    streams = [stream(numbered_set(tmp_path, count, str(count)), 1, 0, seed=0, pin_memory=False) for count in (2, 7)]
+    pairs = list(itertools.islice(zip(*streams, strict=True), 7))
+    assert {numbers(b)[0] for _, b in pairs} == set(range(7))
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_broken_file_is_named_once_and_another_takes_its_place(tmp_path, capfd, num_workers):
+    dataset = numbered_set(tmp_path, 4)
+    dataset.paths[1].write_bytes(b'')
+    batches = stream(dataset, 2, num_workers, seed=0, pin_memory=False)
+    found = [number for batch in itertools.islice(batches, 12) for number in numbers(batch)]
+    assert set(found) == {0, 2, 3}
+    assert capfd.readouterr().err.count(str(dataset.paths[1])) == 1
+    assert dataset.broken.tolist() == [False, True, False, False]
+
+
+def test_a_set_without_one_good_file_is_refused(tmp_path):
+    with pytest.raises(BadInput, match='none of its 4 images can be read'):
+        ImageDataset(list(broken_files(tmp_path).values()), 3, make_transform())[2]
+
+
+def data_config(folder: Path, **changes) -> dict:
+    for name in ('trainA', 'trainB', 'testA', 'testB'):
+        save(RGB, folder / name / '1.png')
+    return config_with(data_root=str(folder), crop_image_height=32, crop_image_width=24, new_size=40, **changes)
+
+
+def test_training_images_are_crops_and_shown_test_images_squares(tmp_path):
+    config = data_config(tmp_path, input_dim_b=1)
+    assert training_set(config, 'a')[0].shape == (3, 32, 24)
+    assert display_set(config, 'train', 'b')[0].shape == (1, 32, 24)
+    assert display_set(config, 'test', 'b')[0].shape == (1, 40, 40)
+
+
+def test_shown_images_are_the_same_each_time_and_start_again_where_there_are_few(tmp_path):
+    dataset = display_set(data_config(tmp_path), 'train', 'a')
+    images = first_images(dataset, 3)
+    assert images.shape == (3, 3, 32, 24)
+    assert torch.equal(images[0], images[2]) and torch.equal(images, first_images(dataset, 3))
+
+
+def test_a_shown_test_image_has_a_size_that_comes_back_from_the_networks(tmp_path):
+    assert display_set({**data_config(tmp_path), 'new_size': 38}, 'test', 'a')[0].shape == (3, 36, 36)
+
+
+def test_each_domain_may_have_a_size_of_its_own():
+    assert new_size_of({'new_size_a': 10, 'new_size_b': 20}, 'b') == 20
+    assert new_size_of({'new_size': 10}, 'b') == 10
+
+
+def test_the_report_of_a_domain_counts_and_measures(tmp_path):
+    save(RGB, tmp_path / 'a.png')
+    save(Image.fromarray(RAMP[:20, :30]), tmp_path / 'b.png')
+    (tmp_path / 'c.png').write_bytes(b'')
+    line = describe_images('trainA', list_folder(tmp_path), 1)
+    assert line == 'trainA: 3 images, 30×20 to 60×40, channels 16-bit and 3 read as 1'
+
+
+def test_a_domain_without_one_image_is_refused_at_the_start(tmp_path):
+    (tmp_path / 'a.png').write_bytes(b'')
+    with pytest.raises(BadInput, match='not images'):
+        describe_images('trainA', list_folder(tmp_path), 3)
