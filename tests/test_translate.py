@@ -139,7 +139,8 @@ def test_a_classifier_is_loaded_with_its_classes_and_without_its_auxiliary_head(
 
 
 @pytest.mark.parametrize('content, words', [
-    ({'x': torch.zeros(1)}, 'no fc.weight'), ({'fc.weight': torch.zeros(5, 2048)}, 'not the state_dict of an Inception-v3')])
+    ({'x': torch.zeros(1)}, 'no fc.weight'),
+    ({'fc.weight': torch.zeros(5, 2048)}, 'not the state_dict of an Inception-v3')])
 def test_another_file_is_no_classifier(tmp_path, content, words):
     torch.save(content, tmp_path / 'file.pt')
     with pytest.raises(BadInput, match=words):
