@@ -5,14 +5,15 @@
 #     ITERATIONS=8000 bash scripts/demo.sh     # goes on from what is there: the longer, the better
 #
 # Writes .venv, datasets/demo_drawn_64, outputs/demo_drawn_small, logs/demo_drawn_small and outputs/demo. The default
-# takes about ten minutes of training on two CPU cores; Ctrl-C keeps what was trained.
+# takes about ten minutes of training on one CPU core; Ctrl-C keeps what was trained.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ITERATIONS=${ITERATIONS:-2000}
 [[ "$ITERATIONS" =~ ^[1-9][0-9]*$ ]] || fail "ITERATIONS='$ITERATIONS': a whole number of at least 1 is wanted"
-# Threads that wait in a busy loop slow each other down many times where other programs share the cores.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+# At 64x64 a second thread gains little, and where other programs share the cores, threads that wait for each other
+# make an iteration several times slower.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 config=configs/demo_drawn_small.yaml
 run=outputs/demo_drawn_small
