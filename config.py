@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from checkpoints import find_vgg_weights
 from data import BadInput, find_images
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
-from utils import find_vgg_weights
 
 TRAINERS = ('MUNIT', 'UNIT')
 REQUIRED = object()
@@ -146,8 +146,8 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     faults += _check_data_keys(config)
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
-    if not faults:
-        faults = _check_sizes(config, trainer)
+    if not any(fault.startswith(('crop_', 'new_size', 'gen', 'dis', 'batch_size', 'vgg_w:')) for fault in faults):
+        faults += _check_sizes(config, trainer)
     if data and not any(fault.startswith('data_') for fault in faults):
         faults += _check_files(config)
     return faults

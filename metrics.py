@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from checkpoints import load_file
 from data import BadInput
-from utils import load_file
 
 
 def load_inception(path: str, flag: str) -> nn.Module:

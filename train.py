@@ -12,6 +12,7 @@ import yaml
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from checkpoints import latest_snapshot
 from config import load_config
 from data import describe_images, display_set, first_images, stream, training_set, workers_of
 from trainer import TRAINERS
@@ -19,7 +20,6 @@ from utils import (
     Parser,
     at_least,
     choose_device,
-    latest_snapshot,
     make_folder,
     picture_grid,
     run_command,

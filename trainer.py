@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from checkpoints import find_vgg_weights, latest_snapshot, load_file, load_networks, load_vgg_weights, save_file
 from data import BadInput
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights
-from utils import find_vgg_weights, latest_snapshot, load_file, load_networks, load_vgg_weights, save_file
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses

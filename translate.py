@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from checkpoints import load_networks
 from data import make_transform, new_size_of, read_image
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, gaussian_noise
-from utils import load_networks
 
 PIXELS_AT_ONCE = 8 * 256 * 256   # as many styles of one image are decoded together as keep to this
 

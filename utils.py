@@ -1,21 +1,18 @@
-"""Around a run: the command line, the device, checkpoint files, picture grids and the page that shows them."""
+"""Around a run: the command line and the device, picture grids and the page that shows them."""
 import argparse
 import html
 import os
-import pickle
 import re
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.utils import make_grid
 
 from data import BadInput
-from networks import Vgg16
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Commands
@@ -94,180 +91,6 @@ def make_folder(path: str | Path, flag: str) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise BadInput(f'{flag} {path}: cannot be written')
     return path
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checkpoint files
-# ---------------------------------------------------------------------------------------------------------------------
-
-def save_file(content: dict, path: Path) -> None:
-    """Write a checkpoint beside its place and rename it there, so that a file under its name is a whole one."""
-    beside = path.with_name(path.name + '.part')
-    with open(beside, 'wb') as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def load_file(path: str | Path, flag: str = '') -> dict:
-    """Read a checkpoint of any PyTorch since 0.3 onto the CPU. Nothing that a file contains is executed.
-
-    Raises:
-        BadInput: the file is missing, broken, or holds more than tensors and plain containers.
-    """
-    named = f'{flag} {path}'.strip()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise BadInput(f'{named}: {error.strerror}') from None
-    except pickle.UnpicklingError:
-        raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers, '
-                       f'which is not loaded') from None
-    except Exception:   # what a broken file raises depends on where it is broken
-        raise BadInput(f'{named}: not a checkpoint of PyTorch, or cut short') from None
-    if not isinstance(content, dict):
-        raise BadInput(f'{named}: not a checkpoint but a {type(content).__name__}')
-    return content
-
-
-def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = '') -> None:
-    """Load the networks 'a' and 'b' of a gen_*.pt or dis_*.pt, strictly.
-
-    Running statistics that files of PyTorch 0.3 carry for instance norms, and that no network owns, are left out.
-
-    Raises:
-        BadInput: another kind of file (saying which one is wanted), or weights that do not fit the config (saying
-            which key disagrees, where that can be told).
-    """
-    named = f'{flag} {path}'.strip()
-    content = load_file(path, flag)
-    wanted, found = kind_of(next(iter(networks.values())).state_dict()), kind_of_file(content)
-    if found != wanted:
-        advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a generator of UNIT': 'gen_XXXXXXXX.pt of --trainer UNIT',
-                  'a discriminator': 'dis_XXXXXXXX.pt'}[wanted]
-        if {found, wanted} == {'a generator of MUNIT', 'a generator of UNIT'}:
-            advice += f', or give --trainer {found.split()[-1]} with its config'
-        raise BadInput(f'{named}: this is {found}; use {advice}')
-    for name, network in networks.items():
-        own = network.state_dict()
-        state = {key: value for key, value in content[name].items()
-                 if key in own or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked'))}
-        if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-            lines = disagreements(state, own)
-            raise BadInput(f'{named}: ' + '; '.join(lines).replace('input_dim', f'input_dim_{name}'))
-        network.load_state_dict(state)
-
-
-def kind_of_file(content: dict) -> str:
-    """What a checkpoint file is, in words."""
-    if {'gen', 'dis'} <= content.keys():
-        return 'an optimizer state'
-    if {'a', 'b'} <= content.keys():
-        kinds = [kind_of(content[name]) if isinstance(content[name], dict) else 'not a state_dict' for name in 'ab']
-        return kinds[0] if kinds[0] == kinds[1] else f'{kinds[0]} beside {kinds[1]}'
-    return kind_of(content) + " without the entries 'a' and 'b'"
-
-
-def kind_of(state: dict) -> str:
-    """What a state_dict belongs to, in words."""
-    keys = [key for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)]
-    if len(keys) != len(state):
-        return 'not a state_dict'
-    for prefix, kind in (('enc_style.', 'a generator of MUNIT'), ('enc.', 'a generator of UNIT'),
-                         ('cnns.', 'a discriminator')):
-        if any(key.startswith(prefix) for key in keys):
-            return kind
-    return 'a file of something else'
-
-
-def disagreements(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
-    """Why the weights `found` do not fit where `wanted` are: the config keys that disagree, else the first entries."""
-    theirs, ours = settings_of(found), settings_of(wanted)
-    lines = [f'the checkpoint has {key} {theirs[key]}, the config says {ours[key]}'
-             for key in ours if key in theirs and theirs[key] != ours[key]]
-    if not lines:
-        odd = [key for key in wanted if key not in found] + [key for key in found if key not in wanted]
-        odd += [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
-        lines = [f'{len(odd)} entries do not fit the config, the first is {odd[0]}']
-    return lines
-
-
-def settings_of(state: dict[str, Tensor]) -> dict[str, int | str]:
-    """The config values that the shapes of a state_dict tell."""
-    def count(pattern: str) -> int:
-        return len({match[0] for match in (re.match(pattern, key) for key in state) if match})
-
-    def size(key: str, axis: int) -> int:
-        return state[key].shape[axis] if key in state and state[key].dim() > axis else 0
-
-    activ = 'prelu' if any('.activation.' in key for key in state) else 'other than prelu'
-    norm = next((norm for mark, norm in (('.weight_bar', 'sn'), ('.norm.gamma', 'ln'), ('.norm.running_mean', 'bn'))
-                 if any(key.endswith(mark) for key in state)), 'none or in')
-    content = 'enc_content' if 'enc_content.model.0.conv.weight' in state else 'enc'
-    first = f'{content}.model.0.conv.weight'
-    if first in state:
-        settings = {'gen.dim': size(first, 0), 'input_dim': size(first, 1),
-                    'gen.n_downsample': count(rf'{content}\.model\.\d+\.conv\.weight') - 1,
-                    'gen.n_res': count(rf'{content}\.model\.\d+\.model\.\d+\.'),
-                    'gen.mlp_dim': size('mlp.model.0.fc.weight', 0),
-                    'gen.style_dim': size('enc_style.model.6.weight', 0), 'gen.activ': activ}
-    else:
-        settings = {'dis.dim': size('cnns.0.0.conv.weight', 0), 'input_dim': size('cnns.0.0.conv.weight', 1),
-                    'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1,
-                    'dis.activ': activ, 'dis.norm': norm}
-    return settings
-
-
-def latest_snapshot(folder: Path) -> int | None:
-    """The highest step of which `folder` holds both gen_%08d.pt and dis_%08d.pt, or None."""
-    def steps(kind: str) -> set[int]:
-        names = [path.name for path in folder.glob(f'{kind}_*.pt')]
-        return {int(match[1]) for match in (re.fullmatch(rf'{kind}_(\d{{8,}})\.pt', name) for name in names) if match}
-
-    return max(steps('gen') & steps('dis'), default=None)
-
-
-def find_vgg_weights(name: str) -> Path | str:
-    """Where the VGG-16 weights that the config calls `name` are: a file, or 'torchvision' to have it fetch them.
-
-    Where the original's place is empty, torchvision's own cache is looked into.
-
-    Raises:
-        BadInput: there is no such file.
-    """
-    if name == 'torchvision' or Path(name).is_file():
-        return name
-    cached = Path(torch.hub.get_dir()) / 'checkpoints' / 'vgg16_features-amdegroot-88682ab5.pth'
-    if name == 'models/vgg16.weight' and cached.is_file():
-        return cached
-    raise BadInput(f'{name} does not exist; put the original\'s vgg16.weight or torchvision\'s VGG-16 '
-                   f'IMAGENET1K_FEATURES file there, or write "vgg_weights: torchvision" to fetch it, or "vgg_w: 0"')
-
-
-def load_vgg_weights(vgg: Vgg16, name: str) -> None:
-    """Load VGG-16 from the original's weight file, or from torchvision's of the same network.
-
-    Raises:
-        BadInput: the file is missing, cannot be fetched, or is of another network.
-    """
-    place = find_vgg_weights(name)
-    if place == 'torchvision':
-        from torchvision.models import VGG16_Weights
-        try:
-            state = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=True)
-        except (OSError, RuntimeError) as error:
-            raise BadInput(f'vgg_weights: torchvision cannot fetch them ({error}); name a file instead') from None
-    else:
-        state = load_file(place, 'vgg_weights')
-    if any(str(key).startswith('features.') for key in state):
-        state = Vgg16.from_torchvision(state)
-    own = vgg.state_dict()
-    if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-        raise BadInput(f'vgg_weights {place}: not VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')
-    vgg.load_state_dict(state)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

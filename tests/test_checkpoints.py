@@ -8,10 +8,10 @@ import pytest
 import torch
 from parity import config_with, filled_trainer, waves
 
+from checkpoints import latest_snapshot, load_file, load_networks, load_vgg_weights
 from data import BadInput
 from networks import Vgg16
 from trainer import MUNIT_Trainer, UNIT_Trainer
-from utils import latest_snapshot, load_file, load_networks, load_vgg_weights
 
 UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10}
 both_trainers = pytest.mark.parametrize('trainer_class, changes', [(MUNIT_Trainer, {}), (UNIT_Trainer, UNIT)])

@@ -121,6 +121,11 @@ def test_all_faults_come_at_once():
     assert [line.split(':')[0] for line in found] == ['recon_z_w', 'batch_size', 'init', 'lr', 'gen.dim', 'gen.activ']
 
 
+def test_sizes_are_checked_beside_faults_that_do_not_concern_them():
+    found = faults(lr='fast', crop_image_height=128, recon_z_w=1)
+    assert [line.split(':')[0] for line in found] == ['recon_z_w', 'lr', 'crop_image_height']
+
+
 def test_the_trainers_need_different_keys():
     assert faults('UNIT') == ['recon_kl_w: missing (needed by --trainer UNIT)',
                               'recon_kl_cyc_w: missing (needed by --trainer UNIT)']
