@@ -112,6 +112,8 @@ class MsImageDis(nn.Module):
 
     def __init__(self, input_dim: int, params: dict):
         super().__init__()
+        # Batch norm mixes the images of a batch, and spectral norm goes on by an iteration in each forward.
+        self.judges_images_apart = params['norm'] not in ('bn', 'sn')
         self.downsample = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         self.cnns = nn.ModuleList(self._one_scale(input_dim, params) for _ in range(params['num_scales']))
 

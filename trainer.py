@@ -54,6 +54,20 @@ def learning_rate(config: dict, iteration: int) -> float:
     return config['lr'] * config['gamma'] ** ((iteration + 1) // config['step_size'])
 
 
+def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What `gen.decode` makes of each of the codes, in one batch: no norm in a generator looks across images."""
+    return gen.decode(*(torch.cat(parts) for parts in zip(*codes, strict=True))).chunk(len(codes))
+
+
+def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Scores of fake and of real images, in one batch where the discriminator's norm does not look across images."""
+    if not dis.judges_images_apart:
+        # The fake first, as in the original: spectral norm and batch norm remember the order.
+        return dis(fake), dis(real)
+    pairs = [scores.chunk(2) for scores in dis(torch.cat([fake, real]))]
+    return [fake for fake, _ in pairs], [real for _, real in pairs]
+
+
 @contextmanager
 def no_gradients_for(*networks: nn.Module):
     """Let gradients pass through these networks but not gather in their parameters."""
@@ -154,8 +168,8 @@ class Trainer(nn.Module):
         gan_type = self.config['dis']['gan_type']
 
         def loss(dis: MsImageDis, fake: Tensor, real: Tensor) -> Tensor:
-            # The fake first, as in the original: spectral norm and batch norm remember the order.
-            return adversarial_loss(dis(fake), False, gan_type) + adversarial_loss(dis(real), True, gan_type)
+            scores_fake, scores_real = judge_together(dis, fake, real)
+            return adversarial_loss(scores_fake, False, gan_type) + adversarial_loss(scores_real, True, gan_type)
 
         dis_a, dis_b = loss(self.dis_a, x_ba, x_a), loss(self.dis_b, x_ab, x_b)
         total = self.config['gan_w'] * (dis_a + dis_b)
@@ -280,12 +294,9 @@ class MUNIT_Trainer(Trainer):
         s_a, s_b = self._draw_styles(len(x_a), x_a.device), self._draw_styles(len(x_b), x_b.device)
         # encode
         (c_a, s_a_prime), (c_b, s_b_prime) = codes or self.encode(x_a, x_b)
-        # decode within the domain
-        x_a_recon = self.gen_a.decode(c_a, s_a_prime)
-        x_b_recon = self.gen_b.decode(c_b, s_b_prime)
-        # decode across domains
-        x_ba = self.gen_a.decode(c_b, s_a)
-        x_ab = self.gen_b.decode(c_a, s_b)
+        # decode within the domain and across domains, both at once
+        x_a_recon, x_ba = decode_together(self.gen_a, (c_a, s_a_prime), (c_b, s_a))
+        x_b_recon, x_ab = decode_together(self.gen_b, (c_b, s_b_prime), (c_a, s_b))
         # encode again
         c_b_recon, s_a_recon = self.gen_a.encode(x_ba)
         c_a_recon, s_b_recon = self.gen_b.encode(x_ab)
@@ -385,12 +396,9 @@ class UNIT_Trainer(Trainer):
         # encode
         h_a, h_b = codes or self.encode(x_a, x_b)
         z_a, z_b = _with_noise(h_a), _with_noise(h_b)
-        # decode within the domain
-        x_a_recon = self.gen_a.decode(z_a)
-        x_b_recon = self.gen_b.decode(z_b)
-        # decode across domains
-        x_ba = self.gen_a.decode(z_b)
-        x_ab = self.gen_b.decode(z_a)
+        # decode within the domain and across domains, both at once
+        x_a_recon, x_ba = decode_together(self.gen_a, (z_a,), (z_b,))
+        x_b_recon, x_ab = decode_together(self.gen_b, (z_b,), (z_a,))
         # encode again
         h_b_recon = self.gen_a.enc(x_ba)
         z_b_recon = _with_noise(h_b_recon)
