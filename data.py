@@ -14,7 +14,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision import transforms
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
@@ -123,22 +122,38 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
     return image.convert('RGB' if channels == 3 else 'L')
 
 
-def make_transform(new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False):
-    """The one recipe from image to tensor, for folders and lists, training and testing.
+class Transform:
+    """The one recipe from an image of `read_image` to a tensor (C, H, W) in [-1, 1], for training and testing alike.
+
+    As torchvision does it, to the last digit, but without importing it: that would double the start of every command.
 
     Args:
         new_size: resize the shorter side to this (bilinear), 0 to keep the size.
         crop: height and width of the crop, None for the whole image; at random when `augment`, else from the centre.
-        augment: flip at random as well.
-
-    Returns:
-        A function from an image of `read_image` to a tensor (C, H, W) in [-1, 1].
+        augment: flip at random as well, before all else.
     """
-    steps = [transforms.RandomHorizontalFlip()] if augment else []
-    steps += [transforms.Resize(new_size)] if new_size else []
-    if crop:
-        steps += [transforms.RandomCrop(crop) if augment else transforms.CenterCrop(crop)]
-    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+
+    def __init__(self, new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False):
+        self.new_size, self.crop, self.augment = new_size, crop, augment
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        if self.augment and torch.rand(()) < 0.5:
+            image = ImageOps.mirror(image)
+        if self.new_size:
+            shorter = min(image.size)
+            image = image.resize([self.new_size * side // shorter for side in image.size], Image.Resampling.BILINEAR)
+        if self.crop:
+            image = self._cropped(image, *self.crop)
+        values = torch.from_numpy(np.array(image, dtype=np.float32)) / (1 if image.mode == 'F' else 255)
+        return (values.unsqueeze(2) if values.dim() == 2 else values).permute(2, 0, 1).contiguous() * 2 - 1
+
+    def _cropped(self, image: Image.Image, height: int, width: int) -> Image.Image:
+        down, right = image.height - height, image.width - width
+        if self.augment:
+            top, left = int(torch.randint(down + 1, ())), int(torch.randint(right + 1, ()))
+        else:
+            top, left = round(down / 2), round(right / 2)
+        return image.crop((left, top, left + width, top + height))
 
 
 def dither_if_constant(image: Tensor) -> Tensor:
@@ -204,7 +219,7 @@ def _leave_signals_to_the_main_process(_: int) -> None:
 def training_set(config: dict, domain: str) -> ImageDataset:
     """Randomly flipped and cropped training images of `domain` ('a' or 'b')."""
     crop = (config['crop_image_height'], config['crop_image_width'])
-    transform = make_transform(new_size_of(config, domain), crop, augment=True)
+    transform = Transform(new_size_of(config, domain), crop, augment=True)
     return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform)
 
 
@@ -214,7 +229,7 @@ def display_set(config: dict, split: str, domain: str) -> ImageDataset:
     side = new_size - new_size % 2 ** config['gen']['n_downsample']  # other sizes do not come back as they went in
     crop = (config['crop_image_height'], config['crop_image_width']) if split == 'train' else (side, side)
     return ImageDataset(find_images(config, split, domain), config[f'input_dim_{domain}'],
-                        make_transform(new_size, crop))
+                        Transform(new_size, crop))
 
 
 def first_images(dataset: ImageDataset, count: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from checkpoints import load_networks
-from data import make_transform, new_size_of, read_image
+from data import Transform, new_size_of, read_image
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, gaussian_noise
 
 PIXELS_AT_ONCE = 8 * 256 * 256   # as many styles of one image are decoded together as keep to this
@@ -44,7 +44,7 @@ class Translator:
             BadInput: the file cannot be read.
         """
         size = new_size_of(self.config, domain) if new_size is None else new_size
-        return make_transform(size)(read_image(path, self.config[f'input_dim_{domain}']))[None]
+        return Transform(size)(read_image(path, self.config[f'input_dim_{domain}']))[None]
 
     def draw_styles(self, n: int) -> Tensor:
         """n styles from the prior N(0, 1): (n, style_dim, 1, 1)."""

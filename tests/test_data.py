@@ -12,13 +12,13 @@ from data import (
     BadInput,
     EndlessSampler,
     ImageDataset,
+    Transform,
     describe_images,
     display_set,
     dither_if_constant,
     find_images,
     first_images,
     list_folder,
-    make_transform,
     new_size_of,
     read_image,
     read_list,
@@ -165,21 +165,32 @@ def test_a_broken_file_is_named_in_one_line(tmp_path, name):
 # -- transforming -----------------------------------------------------------------------------------------------------
 
 def test_the_shorter_side_is_resized_bilinearly_and_values_go_from_minus_1_to_1():
-    found = make_transform(20)(RGB)
+    found = Transform(20)(RGB)
     wanted = np.asarray(RGB.resize((30, 20), Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
     assert np.abs(found.permute(1, 2, 0).numpy() - wanted).max() < 1e-6
 
 
+@pytest.mark.parametrize('size', [(60, 40), (40, 60), (33, 47), (128, 31), (7, 90)])
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'F'])
+def test_the_recipe_is_torchvisions(size, mode):
+    from torchvision import transforms
+    image = RGB.resize(size).convert('L' if mode == 'F' else mode)
+    image = Image.fromarray(np.asarray(image, np.float32) / 255) if mode == 'F' else image
+    wanted = transforms.Compose([transforms.Resize(25), transforms.CenterCrop((20, 23)), transforms.ToTensor(),
+                                 transforms.Normalize((0.5,), (0.5,))])(image)
+    assert torch.allclose(Transform(25, (20, 23))(image), wanted, atol=1e-6)
+
+
 def test_without_resize_and_crop_the_image_is_kept():
-    found = make_transform()(RGB)
+    found = Transform()(RGB)
     assert found.shape == (3, 40, 60) and found.min() == -1 and found.max() == 1
 
 
 def test_the_test_crop_is_from_the_centre_and_the_training_crop_anywhere():
     row = Image.fromarray(np.arange(60, dtype=np.uint8)[None].repeat(40, 0))
-    centre = make_transform(0, (40, 40))(row)
+    centre = Transform(0, (40, 40))(row)
     assert (centre[0, 0, 0] + 1) * 127.5 == pytest.approx(10)
-    crop = make_transform(0, (40, 40), augment=True)
+    crop = Transform(0, (40, 40), augment=True)
     lefts = {round((crop(row)[0, 0].min().item() + 1) * 127.5) for _ in range(60)}
     assert len(lefts) > 10 and min(lefts) >= 0 and max(lefts) <= 20
 
@@ -188,7 +199,7 @@ def test_half_of_the_training_images_are_flipped():
     row = Image.fromarray(np.arange(60, dtype=np.uint8)[None].repeat(40, 0))
     torch.manual_seed(0)
     flipped = sum(bool(image[0, 0, 0] > image[0, 0, -1]) for image in
-                  (make_transform(0, (40, 60), augment=True)(row) for _ in range(200)))
+                  (Transform(0, (40, 60), augment=True)(row) for _ in range(200)))
     assert 70 < flipped < 130
 
 
@@ -222,7 +233,7 @@ def numbered_set(folder: Path, count: int, name='set') -> ImageDataset:
     """Images whose grey value is their number; as tensors, all pixels hold it, up to the dither."""
     for i in range(count):
         save(Image.new('L', (4, 4), 10 * i), folder / name / f'{i}.png')
-    return ImageDataset(list_folder(folder / name), 1, make_transform())
+    return ImageDataset(list_folder(folder / name), 1, Transform())
 
 
 def numbers(batch: torch.Tensor) -> list[int]:
@@ -272,7 +283,7 @@ def test_a_broken_file_is_named_once_and_another_takes_its_place(tmp_path, capfd
 
 def test_a_set_without_one_good_file_is_refused(tmp_path):
     with pytest.raises(BadInput, match='none of its 4 images can be read'):
-        ImageDataset(list(broken_files(tmp_path).values()), 3, make_transform())[2]
+        ImageDataset(list(broken_files(tmp_path).values()), 3, Transform())[2]
 
 
 def data_config(folder: Path, **changes) -> dict:
