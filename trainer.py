@@ -55,13 +55,15 @@ def learning_rate(config: dict, iteration: int) -> float:
 
 
 def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What `gen.decode` makes of each of the codes, in one batch: no norm in a generator looks across images."""
+    """What `gen.decode` makes of each of the codes: in one batch, since no norm in a generator looks across images."""
+    if len({content.shape for content, *_ in codes}) > 1:   # A and B of different sizes
+        return tuple(gen.decode(*code) for code in codes)
     return gen.decode(*(torch.cat(parts) for parts in zip(*codes, strict=True))).chunk(len(codes))
 
 
 def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """Scores of fake and of real images, in one batch where the discriminator's norm does not look across images."""
-    if not dis.judges_images_apart:
+    if not dis.judges_images_apart or fake.shape != real.shape:
         # The fake first, as in the original: spectral norm and batch norm remember the order.
         return dis(fake), dis(real)
     pairs = [scores.chunk(2) for scores in dis(torch.cat([fake, real]))]
@@ -142,11 +144,6 @@ class Trainer(nn.Module):
 
     def _draw_display_styles(self) -> None:
         """What pictures that are to be compared over a run have in common."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return next(self.parameters()).device
 
     # -- one iteration ------------------------------------------------------------------------------------------------
 

@@ -142,6 +142,13 @@ def test_both_trainers_train_with(trainer_class, changes, changes_here):
 
 
 @both_trainers
+def test_the_domains_may_differ_in_size(trainer_class, changes):
+    trainer = trainer_class(config_with(**changes))
+    losses = trainer.update(waves(1, 2, 3, 64, 64), waves(2, 2, 3, 64, 96))
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+@both_trainers
 def test_sample_gives_pictures_of_both_directions(trainer_class, changes):
     config = config_with(input_dim_a=1, **changes)
     trainer = trainer_class(config)
