@@ -1286,7 +1286,11 @@ def draw_dataset(output: Path, settings: Settings, progress: bool = True) -> Non
     """Draw the four folders, their lists, ``factors_test.json`` and at last ``drawn.json`` into ``output``."""
     counts = {"trainA": settings.train, "trainB": settings.train, "test": settings.test}
     found = []
-    with tqdm(total=sum(counts.values()), desc="drawing", unit="object", disable=not progress) as bar:
+    # A log file needs the bar less often than a terminal.
+    interval = 0.1 if sys.stderr.isatty() else 10
+    with tqdm(
+        total=sum(counts.values()), desc="drawing", unit="object", mininterval=interval, disable=not progress
+    ) as bar:
         for split, count in counts.items():
             for index in range(count):
                 drawing, name = make_drawing(settings, split, index), f"{index:05d}.jpg"
