@@ -4,7 +4,7 @@
 #     bash scripts/demo.sh
 #     ITERATIONS=8000 bash scripts/demo.sh     # goes on from what is there: the longer, the better
 #
-# Writes .venv, datasets/demo_drawn_64, outputs/demo_drawn_small, logs/demo_drawn_small and outputs/demo. The default
+# Writes .venv, datasets/demo_drawn_128, outputs/demo_drawn_small, logs/demo_drawn_small and outputs/demo. The default
 # takes about ten minutes of training on one CPU core; Ctrl-C keeps what was trained.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -19,7 +19,7 @@ config=configs/demo_drawn_small.yaml
 run=outputs/demo_drawn_small
 
 ensure_venv requirements.txt
-"$PY" scripts/draw_demo_data.py --output datasets/demo_drawn_64 --size 64 --train 1000 --test 100
+"$PY" scripts/draw_demo_data.py --output datasets/demo_drawn_128 --size 128 --train 1000 --test 100
 "$PY" train.py --config $config --max_iter "$ITERATIONS" --seed 0 --resume
 
 # The newest checkpoint, which may be of a longer run than this one.
