@@ -48,7 +48,8 @@ def load_file(path: str | Path, flag: str = '') -> dict:
 def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = '') -> None:
     """Load the networks 'a' and 'b' of a gen_*.pt or dis_*.pt, strictly.
 
-    Running statistics that files of PyTorch 0.3 carry for instance norms, and that no network owns, are left out.
+    Running statistics that files of PyTorch 0.3 carry for instance norms, and that no network owns, are left out;
+    the counters that it did not keep for batch norms stay as they are.
 
     Raises:
         BadInput: another kind of file (saying which one is wanted), or weights that do not fit the config (saying
@@ -67,6 +68,7 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         own = network.state_dict()
         state = {key: value for key, value in content[name].items()
                  if key in own or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked'))}
+        state.update({key: own[key] for key in own if key.endswith('num_batches_tracked') and key not in state})
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
             lines = disagreements(state, own)
             raise BadInput(f'{named}: ' + '; '.join(lines).replace('input_dim', f'input_dim_{name}'))
@@ -150,7 +152,7 @@ def find_vgg_weights(name: str) -> Path | str:
     Raises:
         BadInput: there is no such file.
     """
-    if name == 'torchvision' or Path(name).is_file():
+    if name == 'torchvision' or os.path.isfile(name):
         return name
     cached = Path(torch.hub.get_dir()) / 'checkpoints' / 'vgg16_features-amdegroot-88682ab5.pth'
     if name == 'models/vgg16.weight' and cached.is_file():
@@ -175,7 +177,10 @@ def load_vgg_weights(vgg: Vgg16, name: str) -> None:
     else:
         state = load_file(place, 'vgg_weights')
     if any(str(key).startswith('features.') for key in state):
-        state = Vgg16.from_torchvision(state)
+        try:
+            state = Vgg16.from_torchvision(state)
+        except (AttributeError, LookupError, StopIteration, TypeError, ValueError):   # entries lack, or are no weights
+            state = {}
     own = vgg.state_dict()
     if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
         raise BadInput(f'vgg_weights {place}: not VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')

@@ -4,6 +4,7 @@
 defaults.
 """
 import difflib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +49,7 @@ GEN_KEYS = {
     'mlp_dim': _count(trainers=('MUNIT',)),
     'style_dim': _count(trainers=('MUNIT',)),
     'activ': _choice(*ACTIVATIONS),
-    'n_downsample': Key(int, low=0),
+    'n_downsample': Key(int, low=0, high=16),
     'n_res': _count(),
     'pad_type': _choice(*PADDINGS),
 }
@@ -146,7 +147,8 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     faults += _check_data_keys(config)
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
-    if not any(fault.startswith(('crop_', 'new_size', 'gen', 'dis', 'batch_size', 'vgg_w:')) for fault in faults):
+    sizes = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
+    if not any(fault.startswith(sizes) and ': unknown key' not in fault for fault in faults):
         faults += _check_sizes(config, trainer)
     if data and not any(fault.startswith('data_') for fault in faults):
         faults += _check_files(config)
@@ -261,7 +263,7 @@ def _discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> 
 
 def _check_files(config: dict) -> list[str]:
     root = config.get('data_root')
-    if root is not None and not Path(root).is_dir():
+    if root is not None and not os.path.isdir(root):
         return [f'data_root: {root}: no such folder; it should hold trainA, trainB, testA and testB']
     faults = []
     for split in ('train', 'test'):

@@ -6,7 +6,7 @@ of its own.
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
 HEADERS_READ_AT_START = 500
+SECONDS_AFTER_SIGTERM = 60
 
 
 class BadInput(Exception):
@@ -35,7 +36,7 @@ def list_folder(folder: str | Path) -> list[Path]:
         BadInput: there is no such folder, or no image in it.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise BadInput(f'{folder}: no such folder')
     paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in EXTENSIONS and path.is_file())
     if not paths:
@@ -50,16 +51,16 @@ def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:
         BadInput: the folder or the list does not exist, is empty or not text, or a file that it names does not exist.
     """
     folder, list_file = Path(folder), Path(list_file)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise BadInput(f'{folder}: no such folder')
-    if not list_file.is_file():
+    if not os.path.isfile(list_file):
         raise BadInput(f'{list_file}: no such file')
     try:
         lines = list_file.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError:
         raise BadInput(f'{list_file}: not a text file in UTF-8') from None
     entries = [(number, folder / line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    missing = [(number, path) for number, path in entries if not path.is_file()]
+    missing = [(number, path) for number, path in entries if not os.path.isfile(path)]
     if missing:
         number, path = missing[0]
         others = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
@@ -164,7 +165,8 @@ def dither_if_constant(image: Tensor) -> Tensor:
     """
     flat = image.flatten(1)
     if torch.equal(flat.amin(1), flat.amax(1)):
-        return image + DITHER * torch.randn_like(image)
+        same_each_time = torch.Generator().manual_seed(0)   # for pictures that are compared over a run
+        return image + DITHER * torch.randn(image.shape, generator=same_each_time)
     return image
 
 
@@ -211,9 +213,11 @@ class EndlessSampler(Sampler):
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the main process alone decides how a run ends.
+    # Ctrl-C and a scheduler's SIGTERM reach all processes; the main one decides how a run ends, and needs its workers
+    # until its iteration is over. Should it not get to send them home, they go by themselves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, 'alarm'):   # not on Windows, where nothing sends SIGTERM either
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 
 def training_set(config: dict, domain: str) -> ImageDataset:
@@ -237,13 +241,14 @@ def first_images(dataset: ImageDataset, count: int) -> Tensor:
     return torch.stack([dataset[i % len(dataset)] for i in range(count)])
 
 
-def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int, pin_memory: bool) -> Iterator[Tensor]:
-    """An endless iterator over shuffled batches (batch_size, C, H, W)."""
+def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int,
+           pin_memory: bool) -> Generator[Tensor, None, None]:
+    """An endless iterator over shuffled batches (batch_size, C, H, W). Its `close` sends the workers home."""
     # Without workers the augmentation draws from the global generator; with them, from seeds of this one.
     loader = DataLoader(
         dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers, pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process, generator=torch.Generator().manual_seed(seed))
-    return iter(loader)
+    yield from loader
 
 
 def new_size_of(config: dict, domain: str) -> int:

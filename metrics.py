@@ -21,15 +21,16 @@ def load_inception(path: str, flag: str) -> nn.Module:
     from torchvision.models import inception_v3
 
     state = load_file(path, flag)
-    if not isinstance(state.get('fc.weight'), Tensor):
+    last = state.get('fc.weight')
+    if not isinstance(last, Tensor) or last.dim() != 2:
         raise BadInput(f'{flag} {path}: not the state_dict of an Inception-v3 (it has no fc.weight)')
     # As in the original: the network rescales its input as if it came normalised for ImageNet, which it does not.
     network = inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=True,
-                           num_classes=state['fc.weight'].shape[0])
-    state = {key: value for key, value in state.items() if not key.startswith('AuxLogits.')}
+                           num_classes=len(last))
+    state = {key: value for key, value in state.items() if not str(key).startswith('AuxLogits.')}
     own = network.state_dict()
     state.update({key: own[key] for key in own if key.endswith('num_batches_tracked') and key not in state})
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
+    if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
         raise BadInput(f'{flag} {path}: not the state_dict of an Inception-v3')
     network.load_state_dict(state)
     return network.requires_grad_(False).eval()

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             print(describe_images(split + domain, dataset.paths, dataset.channels))
     shown = {split: [first_images(dataset, config['display_size']) for dataset in datasets]
              for split, datasets in shown_sets.items()}
-    run = Run(opts, config, overrides)
+    run = Run(opts)
 
     torch.backends.cudnn.benchmark = True
     seed = torch.seed() % 2 ** 31 if opts.seed is None else opts.seed
@@ -72,31 +72,35 @@ def main(argv: list[str] | None = None) -> int:
         run.bar.write(f'saved {run.checkpoints / f"gen_{step:08d}.pt"}')
 
     stop = StopSignal()
-    run.start(start, config['max_iter'])
+    run.start(start, config, overrides)
     step = start
-    for x_a, x_b in zip(*streams, strict=True):
-        if step >= config['max_iter']:
-            break
-        trainer.update_learning_rate()                                                    # before the update
-        losses = trainer.update(x_a.to(device, non_blocking=True), x_b.to(device, non_blocking=True))
+    try:
+        for x_a, x_b in zip(*streams, strict=True):
+            if step >= config['max_iter']:
+                break
+            trainer.update_learning_rate()                                                # before the update
+            losses = trainer.update(x_a.to(device, non_blocking=True), x_b.to(device, non_blocking=True))
 
-        step += 1
-        last = step == config['max_iter'] or stop.signal is not None
-        if step % config['log_iter'] == 0:
-            run.log(losses, step)
-        if step % config['image_save_iter'] == 0:
-            save_pictures('test', f'{step:08d}', step)
-            save_pictures('train', f'{step:08d}', step)
-        if step % config['image_display_iter'] == 0 or last:
-            save_pictures('train', 'current', step)
-        if step % config['snapshot_save_iter'] == 0 or last:
-            save_snapshot(step)
-        run.bar.update()
-        if stop.signal is not None:
-            break
-    run.close()
+            step += 1
+            last = step == config['max_iter'] or stop.signal is not None
+            if step % config['log_iter'] == 0:
+                run.log(losses, step)
+            if step % config['image_save_iter'] == 0:
+                save_pictures('test', f'{step:08d}', step)
+                save_pictures('train', f'{step:08d}', step)
+            if step % config['image_display_iter'] == 0 or last:
+                save_pictures('train', 'current', step)
+            if step % config['snapshot_save_iter'] == 0 or last:
+                save_snapshot(step)
+            run.bar.update()
+            if last:   # decided before the snapshot: a signal that comes later than that ends the next iteration
+                break
+    finally:
+        for batches in streams:
+            batches.close()
+        run.close()
 
-    if stop.signal is not None:
+    if step < config['max_iter']:
         print(f'stopped by {stop.signal.name} after step {step}; to go on: python train.py {resume_line(argv)}')
         return 128 + stop.signal
     print(f'finished {step} iterations\n  pictures     {run.folder / "index.html"}\n'
@@ -107,24 +111,26 @@ def main(argv: list[str] | None = None) -> int:
 class Run:
     """The files that a run writes, under the original's names: logs/NAME and outputs/NAME."""
 
-    def __init__(self, opts, config: dict, overrides: dict):
-        self.name = Path(opts.config).stem
-        output_path = Path(opts.output_path)
-        self.folder = make_folder(output_path / 'outputs' / self.name, '--output_path')
-        self.images = make_folder(self.folder / 'images', '--output_path')
-        self.checkpoints = make_folder(self.folder / 'checkpoints', '--output_path')
-        self.logs = make_folder(output_path / 'logs' / self.name, '--output_path')
-        self.image_save_iter = config['image_save_iter']
+    def __init__(self, opts):
+        self.config_file = Path(opts.config)
+        self.name = self.config_file.stem
+        self.folder = Path(opts.output_path) / 'outputs' / self.name
+        self.images = self.folder / 'images'
+        self.checkpoints = self.folder / 'checkpoints'
+        self.logs = Path(opts.output_path) / 'logs' / self.name
+
+    def start(self, step: int, config: dict, overrides: dict) -> None:
+        """Make the folders, keep the config, open TensorBoard's file and the bar. Nothing is written before."""
+        for folder in (self.images, self.checkpoints, self.logs):
+            make_folder(folder, '--output_path')
         earlier = latest_snapshot(self.checkpoints)
-        if earlier is not None and not opts.resume:
+        if earlier is not None and not step:
             print(f'{self.checkpoints} holds snapshots of an earlier run up to step {earlier}, which this one will '
                   f'overwrite; --resume would go on from there', file=sys.stderr)
-        write_config(Path(opts.config), self.folder / 'config.yaml', overrides)
-
-    def start(self, step: int, max_iter: int) -> None:
-        """Open TensorBoard's file and the progress bar."""
+        write_config(self.config_file, self.folder / 'config.yaml', overrides)
+        self.image_save_iter = config['image_save_iter']
         self.writer = SummaryWriter(str(self.logs))
-        self.bar = tqdm(total=max_iter, initial=step, dynamic_ncols=True,
+        self.bar = tqdm(total=config['max_iter'], initial=step, dynamic_ncols=True,
                         mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
                         bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
 

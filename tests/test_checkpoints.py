@@ -3,6 +3,8 @@ import collections
 import copy
 import os
 import pickle
+import struct
+import types
 
 import pytest
 import torch
@@ -148,6 +150,52 @@ def test_files_of_pytorch_0_3_load_and_go_on(munit, saved):
     assert_equal_states(resumed.state_dict(), modern.state_dict())
 
 
+def test_batch_norms_of_pytorch_0_3_kept_no_counters(tmp_path):
+    made, fresh = (MUNIT_Trainer(config_with(dis={'norm': 'bn'})) for _ in range(2))
+    torch.save({name: {key: value for key, value in dis.state_dict().items() if not key.endswith('batches_tracked')}
+                for name, dis in (('a', made.dis_a), ('b', made.dis_b))}, tmp_path / 'dis.pt')
+    load_networks(tmp_path / 'dis.pt', {'a': fresh.dis_a, 'b': fresh.dis_b})
+    assert_equal_states(fresh.dis_a.state_dict(), made.dis_a.state_dict())
+
+
+def test_files_that_a_gpu_wrote_load_without_one(munit, tmp_path):
+    path = tmp_path / 'dis.pt'
+    save_legacy({'a': munit.dis_a.state_dict(), 'b': munit.dis_b.state_dict()}, path)
+    cpu, cuda = (b'X' + struct.pack('<i', len(tag)) + tag for tag in (b'cpu', b'cuda:0'))
+    assert cpu in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(cpu, cuda))
+    fresh = MUNIT_Trainer(munit.config)
+    load_networks(path, {'a': fresh.dis_a, 'b': fresh.dis_b})
+    assert_equal_states(fresh.dis_b.state_dict(), munit.dis_b.state_dict())
+
+
+class PicklerOfPython2(pickle._Pickler):
+    """Pickles texts and ordered dicts as Python 2, with which the original's models were trained, did."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_str(self, text: str) -> None:
+        self.write(pickle.SHORT_BINSTRING + bytes([len(text)]) + text.encode())
+        self.memoize(text)
+
+    dispatch[str] = save_str
+
+    def reducer_override(self, value):
+        if type(value) is not collections.OrderedDict:
+            return NotImplemented
+        return type(value), ([[key, entry] for key, entry in value.items()],), vars(value) or None
+
+
+def test_files_of_python_2_load(munit, tmp_path):
+    python_2 = types.SimpleNamespace(__name__='pickle', Pickler=PicklerOfPython2,
+                                     dump=lambda value, file, protocol: PicklerOfPython2(file, protocol).dump(value))
+    torch.save({'a': munit.gen_a.state_dict(), 'b': munit.gen_b.state_dict()}, tmp_path / 'gen.pt',
+               pickle_module=python_2, _use_new_zipfile_serialization=False)
+    fresh = MUNIT_Trainer(munit.config)
+    load_networks(tmp_path / 'gen.pt', {'a': fresh.gen_a, 'b': fresh.gen_b})
+    assert_equal_states(fresh.gen_b.state_dict(), munit.gen_b.state_dict())
+
+
 class TensorOf03:
     """Pickles as PyTorch 0.3 pickled a tensor."""
 
@@ -208,6 +256,17 @@ def test_another_file_is_refused_in_one_line_that_names_it(munit, tmp_path, make
     with pytest.raises(BadInput, match=words) as error:
         load_networks(path, {'a': munit.gen_a, 'b': munit.gen_b}, '--checkpoint')
     assert str(error.value).startswith(f'--checkpoint {path}: ') and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('found, wanted, words', [
+    ('optimizer.pt', 'gen', 'this is an optimizer state; use gen_XXXXXXXX.pt'),
+    ('dis_00000001.pt', 'gen', 'this is a discriminator; use gen_XXXXXXXX.pt'),
+    ('gen_00000001.pt', 'dis', 'this is a generator of MUNIT; use dis_XXXXXXXX.pt'),
+    ('gen_00000001.pt', 'unit', 'this is a generator of MUNIT; .* give --trainer MUNIT')])
+def test_another_kind_of_checkpoint_is_told_apart(munit, saved, found, wanted, words):
+    networks = {'gen': munit.gen_a, 'dis': munit.dis_a, 'unit': UNIT_Trainer.Generator(3, munit.config['gen'])}
+    with pytest.raises(BadInput, match=words):
+        load_networks(saved / found, {'a': networks[wanted]})
 
 
 @pytest.mark.parametrize('share', [0.01, 0.3, 0.6, 0.99])
@@ -298,6 +357,15 @@ def test_where_the_originals_place_is_empty_torchvisions_cache_is_used(tmp_path,
     vgg = Vgg16()
     load_vgg_weights(vgg, 'models/vgg16.weight')
     assert torch.equal(vgg.conv1_2.weight, torchvision_vgg[2].weight)
+
+
+@pytest.mark.parametrize('content', [
+    {1: 2}, {'conv1_1.weight': 1}, {'features.0.weight': 1}, {'features.x.weight': torch.zeros(1)},
+    {'features.0.weight': torch.zeros(()), 'features.0.bias': torch.zeros(64)}])
+def test_odd_entries_are_no_vgg(tmp_path, content):
+    torch.save(content, tmp_path / 'vgg.pth')
+    with pytest.raises(BadInput, match='not VGG-16'):
+        load_vgg_weights(Vgg16(), str(tmp_path / 'vgg.pth'))
 
 
 def test_another_networks_weights_are_no_vgg(saved):

@@ -467,3 +467,16 @@ def test_a_batch_without_images_is_refused(run, tmp_path, capsys, folder):
     arguments = translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / folder)
     assert folder in complaint(capsys, test_batch_command.main, *arguments)
     assert not (tmp_path / 'out').exists()
+
+
+def test_an_error_in_mid_run_ends_it_and_its_loader_workers(run, tmp_path):
+    program = ('import sys, train, trainer\n'
+               'from data import BadInput\n'
+               'from utils import run_command\n'
+               'def fail(*_): raise BadInput("the disk is on fire")\n'
+               'trainer.MUNIT_Trainer.update = fail\n'
+               'run_command(train.main)\n')
+    process = subprocess.Popen([sys.executable, '-c', program, '--config', run['MUNIT'], '--output_path', tmp_path,
+                                '--device', 'cpu'], cwd=ROOT, text=True, stderr=subprocess.PIPE)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and err.splitlines()[-1] == 'the disk is on fire'

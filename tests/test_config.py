@@ -104,6 +104,7 @@ def test_a_missing_key_of_a_section_is_named_with_it(section, keys):
     ({'dis': {**config()['dis'], 'norm': 'adain'}}, "dis.norm: 'adain' is not one of none, bn, in, ln, sn"),
     ({'dis': {**config()['dis'], 'gan_type': 'wgan'}}, "dis.gan_type: 'wgan' is not one of lsgan, nsgan"),
     ({'data_root': 5}, 'data_root: 5 is not text'),
+    ({'gen': {**config()['gen'], 'n_downsample': 20000}}, 'gen.n_downsample: 20000 is not from 0 to 16'),
     ({'crop_image_height': 128}, 'crop_image_height: 128 is larger than new_size 64'),
     ({'crop_image_width': 62}, 'crop_image_width: 62 is not a multiple of 4'),
     ({'crop_image_height': 12}, 'crop_image_height: 12 is too small for the encoders, at least 16'),
@@ -122,8 +123,9 @@ def test_all_faults_come_at_once():
 
 
 def test_sizes_are_checked_beside_faults_that_do_not_concern_them():
-    found = faults(lr='fast', crop_image_height=128, recon_z_w=1)
-    assert [line.split(':')[0] for line in found] == ['recon_z_w', 'lr', 'crop_image_height']
+    found = faults(lr='fast', crop_image_height=128, recon_z_w=1, display_size=0, gen={**config()['gen'], 'depth': 1})
+    assert [line.split(':')[0] for line in found] == ['recon_z_w', 'display_size', 'lr', 'gen.depth',
+                                                      'crop_image_height']
 
 
 def test_the_trainers_need_different_keys():
@@ -195,8 +197,9 @@ def test_each_missing_part_of_the_data_is_named(tmp_path):
     assert 'trainB: holds no images' in found[1] and 'testA: no such folder' in found[2]
 
 
-def test_a_data_root_that_does_not_exist_is_one_fault(tmp_path):
-    found = check_config(config(data_root=str(tmp_path / 'none')), data=True)
+@pytest.mark.parametrize('name', ['none', 'x' * 5000, 'a\0b'])
+def test_a_data_root_that_does_not_exist_is_one_fault(tmp_path, name):
+    found = check_config(config(data_root=str(tmp_path / name)), data=True)
     assert len(found) == 1 and 'no such folder' in found[0]
 
 

@@ -1,5 +1,7 @@
 """Finding, reading, transforming and streaming images."""
 import itertools
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,7 @@ def test_a_list_names_files_relative_to_its_folder(tmp_path, text):
 
 @pytest.mark.parametrize('content, words', [
     (b'\n1.png\nnone.png\ngone.png\n', r'line 3: .*none.png does not exist \(and 1 more\)'),
+    (b'{"files": [' + b'"1.png", ' * 1000, 'line 1: .* does not exist'),
     (b'\n \n', 'names no files'), (b'\xff\xfe\x00', 'not a text file'), (b'sub\n', 'line 1: .*sub does not exist')])
 def test_a_faulty_list_is_refused(tmp_path, content, words):
     save(RGB, tmp_path / '1.png')
@@ -96,9 +99,9 @@ def test_every_kind_of_file_is_read_as_the_channels_that_are_wanted(tmp_path, na
     assert np.abs(np.asarray(found, np.float32) - wanted).mean() < (8 if name.endswith(('jpg', 'webp')) else 1)
 
 
-@pytest.mark.parametrize('name', ['16.png', '16.tif'])
-def test_16_bit_grey_keeps_its_depth_in_one_channel(tmp_path, name):
-    found = read_image(save(Image.fromarray(RAMP), tmp_path / name), 1)
+@pytest.mark.parametrize('name, numbers', [('16.png', '<u2'), ('16.tif', '<u2'), ('16.tif', '>u2'), ('16.ppm', '<u2')])
+def test_16_bit_grey_keeps_its_depth_in_one_channel(tmp_path, name, numbers):
+    found = read_image(save(Image.fromarray(RAMP.astype(numbers)), tmp_path / name), 1)
     assert found.mode == 'F'
     assert np.abs(np.asarray(found) - RAMP / 65535).max() < 1e-6
 
@@ -107,6 +110,25 @@ def test_16_bit_grey_becomes_8_bit_colour_over_the_whole_range(tmp_path):
     found = np.asarray(read_image(save(Image.fromarray(RAMP), tmp_path / '16.png'), 3))
     assert found.shape == (40, 60, 3)
     assert np.abs(found[..., 0] - RAMP / 257).max() <= 1
+
+
+def test_16_bit_colour_becomes_8_bit_colour(tmp_path):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    # Pillow reads such files but does not write them.
+    lines = np.stack([RAMP, RAMP, 65535 - RAMP], 2).astype('>u2').reshape(40, -1)
+    (tmp_path / '16.png').write_bytes(
+        b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 60, 40, 16, 2, 0, 0, 0))
+        + chunk(b'IDAT', zlib.compress(b''.join(b'\0' + line.tobytes() for line in lines))) + chunk(b'IEND', b''))
+    found = np.asarray(read_image(tmp_path / '16.png', 3), np.float32)
+    assert np.abs(found[..., 0] - RAMP / 257).max() <= 1 and np.abs(found[..., 2] + RAMP / 257 - 255).max() <= 1
+
+
+def test_whole_numbers_beyond_16_bits_are_refused(tmp_path):
+    path = save(Image.fromarray(RAMP.astype(np.int32) + 1), tmp_path / '32.tif')
+    with pytest.raises(BadInput, match='32.tif.*outside 0…65535'):
+        read_image(path, 1)
 
 
 def test_float_files_hold_values_from_0_to_1(tmp_path):
@@ -130,11 +152,19 @@ def test_half_transparent_lies_over_white(tmp_path):
     assert found.getpixel((0, 0)) == pytest.approx((204, 224, 244), abs=1)
 
 
-def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path):
+@pytest.mark.parametrize('name', ['a.png', 'a.jpg'])
+def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, name):
     exif = Image.Exif()
     exif[0x0112] = 6
-    found = read_image(save(RGB, tmp_path / 'a.png', exif=exif), 3)
-    assert np.array_equal(np.asarray(found), np.rot90(np.asarray(RGB), -1))
+    found = np.asarray(read_image(save(RGB, tmp_path / name, exif=exif), 3), np.float32)
+    assert found.shape == (60, 40, 3)
+    assert np.abs(found - np.rot90(np.asarray(RGB), -1)).mean() < (8 if name == 'a.jpg' else 1e-6)
+
+
+def test_a_photo_whose_exif_block_is_garbage_is_read_all_the_same(tmp_path):
+    path = save(RGB, tmp_path / 'a.jpg', exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff' + b'\xaa' * 50)
+    with pytest.warns(UserWarning, match='Corrupt EXIF|Truncated'):
+        assert read_image(path, 3).size == (60, 40)
 
 
 def test_of_an_animation_the_first_picture_is_taken(tmp_path):
@@ -154,12 +184,22 @@ def broken_files(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in contents}
 
 
-@pytest.mark.parametrize('name', ['short.jpg', 'short.png', 'empty.png', 'text.jpg', 'none.png'])
+@pytest.mark.parametrize('name', ['short.jpg', 'short.png', 'empty.png', 'text.jpg', 'none.png', 'folder.jpg'])
 def test_a_broken_file_is_named_in_one_line(tmp_path, name):
     broken_files(tmp_path)
+    (tmp_path / 'folder.jpg').mkdir()
     with pytest.raises(BadInput) as error:
         read_image(tmp_path / name, 3)
     assert str(error.value).startswith(str(tmp_path / name)) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('share', [0.05, 0.5, 0.95])
+@pytest.mark.parametrize('ending', ['jpg', 'png', 'webp', 'bmp', 'ppm', 'tif'])
+def test_a_file_of_any_kind_that_was_cut_short_is_refused(tmp_path, ending, share):
+    path = save(RGB, tmp_path / f'a.{ending}')
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    with pytest.raises(BadInput):
+        read_image(path, 3)
 
 
 # -- transforming -----------------------------------------------------------------------------------------------------
@@ -210,6 +250,10 @@ def test_an_exactly_constant_image_is_dithered_by_1e_4(colour):
     assert noise.std().item() == pytest.approx(1e-4, rel=0.1)
 
 
+def test_a_dithered_image_is_the_same_each_time():
+    assert torch.equal(*(dither_if_constant(torch.ones(3, 8, 8)) for _ in range(2)))
+
+
 def test_any_other_image_is_left_as_it_is():
     image = torch.ones(3, 32, 32)
     image[1, 5, 5] -= 1e-6
@@ -250,6 +294,20 @@ def test_each_round_of_a_stream_has_every_image_once_in_another_order():
 def test_a_seed_means_an_order():
     orders = [list(itertools.islice(EndlessSampler(50, seed), 70)) for seed in (3, 3, 4)]
     assert orders[0] == orders[1] != orders[2]
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_a_seed_means_flips_and_crops_too(tmp_path, num_workers):
+    for i in range(3):
+        save(RGB, tmp_path / f'{i}.png')
+    dataset = ImageDataset(list_folder(tmp_path), 3, Transform(0, (8, 8), augment=True))
+
+    def batches(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        return torch.stack(list(itertools.islice(stream(dataset, 2, num_workers, seed, pin_memory=False), 4)))
+
+    first = batches(3)
+    assert torch.equal(first, batches(3)) and not torch.equal(first, batches(4))
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])

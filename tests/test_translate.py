@@ -78,6 +78,10 @@ def test_unit_translates_to_one_image(tmp_path):
     assert torch.equal(outputs, wanted)
 
 
+def test_a_constant_image_is_translated_to_numbers(grey_to_colour):
+    assert translator(grey_to_colour).translate(torch.ones(1, 1, 64, 64), torch.randn(2, 8, 1, 1)).isfinite().all()
+
+
 def test_padding_reflects_at_the_lower_right():
     image = torch.arange(12.0).view(1, 1, 3, 4)
     padded = pad_to(image, 4, 6)[0, 0]
@@ -139,7 +143,9 @@ def test_a_classifier_is_loaded_with_its_classes_and_without_its_auxiliary_head(
 
 
 @pytest.mark.parametrize('content, words', [
-    ({'x': torch.zeros(1)}, 'no fc.weight'),
+    ({'x': torch.zeros(1)}, 'no fc.weight'), ({'fc.weight': torch.zeros(())}, 'no fc.weight'),
+    ({'fc.weight': torch.zeros(5, 2048), 'x': 1}, 'not the state_dict of an Inception-v3'),
+    ({'fc.weight': torch.zeros(5, 2048), 1: 2}, 'not the state_dict of an Inception-v3'),
     ({'fc.weight': torch.zeros(5, 2048)}, 'not the state_dict of an Inception-v3')])
 def test_another_file_is_no_classifier(tmp_path, content, words):
     torch.save(content, tmp_path / 'file.pt')
