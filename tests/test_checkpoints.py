@@ -61,7 +61,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(trainer_class, changes, tmp_path):
     trainer = trained(trainer_class, **changes)
     trainer.save(tmp_path, 1)
     resumed = trainer_class(trainer.config)
-    assert resumed.resume(tmp_path) == 1
+    assert resumed.resume(tmp_path) == resumed.iteration == 1
     for seed in (2, 3):
         iterate(trainer, seed)
         iterate(resumed, seed)

@@ -10,7 +10,8 @@ from PIL import Image
 
 from config import DIS_KEYS, GEN_KEYS, KEYS, LIST_KEYS, check_config, load_config
 from data import BadInput
-from networks import AdaINGen, MsImageDis, VAEGen
+from networks import AdaINGen, MsImageDis, VAEGen, Vgg16
+from trainer import perceptual_loss
 
 CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.yaml'))
 STANDARD = {
@@ -226,7 +227,7 @@ def runs(network: torch.nn.Module, *shape: int) -> bool:
 def test_a_crop_is_too_small_for_the_discriminator_exactly_where_it_fails(norm, batch):
     gen = {**config()['gen'], 'n_downsample': 2}
     for side, width, n_layer, num_scales in itertools.product((16, 20, 28, 32, 36, 64), (16, 36, 64), (1, 2, 3, 4, 5),
-                                                              (1, 2, 3)):
+                                                              (1, 2, 4)):
         dis = {**config()['dis'], 'dim': 1, 'norm': norm, 'n_layer': n_layer, 'num_scales': num_scales}
         found = faults(gen=gen, dis=dis, crop_image_height=side, crop_image_width=width, batch_size=batch)
         fits = runs(MsImageDis(3, dis), batch, 3, side, width)
@@ -243,3 +244,17 @@ def test_a_crop_is_refused_exactly_where_the_generator_fails(trainer, generator,
         found = faults(trainer, gen=gen, dis=dis, crop_image_height=side, crop_image_width=64, **needed)
         fits = runs(generator(3, gen), 1, 3, side, 64)
         assert (found == []) == fits or (found and pad_type != 'reflect' and side < 16), (n_downsample, side, found)
+
+
+@pytest.mark.parametrize('side', [8, 12, 16])
+def test_a_crop_is_refused_exactly_where_the_vgg_loss_fails(side):
+    vgg, images = Vgg16(), torch.rand(1, 3, side, side)
+    vgg.load_state_dict(vgg.state_dict())
+    found = faults('UNIT', vgg_w=1, crop_image_height=side, crop_image_width=side, recon_kl_w=1, recon_kl_cyc_w=1,
+                   dis={**config()['dis'], 'n_layer': 1, 'num_scales': 1})
+    try:
+        perceptual_loss(vgg, images, images)
+    except ValueError:
+        assert len(found) == 2
+    else:
+        assert found == []
