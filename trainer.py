@@ -124,13 +124,16 @@ class Trainer(nn.Module):
             self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
-        config = self.config
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(parameters, lr=config['lr'], betas=(config['beta1'], config['beta2']),
-                                     weight_decay=config['weight_decay'])
-        for group in optimizer.param_groups:
-            group['initial_lr'] = config['lr']   # the original's scheduler asks for it when it resumes from our file
+        optimizer = torch.optim.Adam(parameters)
+        self._set_hyperparameters(optimizer)
         return optimizer
+
+    def _set_hyperparameters(self, optimizer: torch.optim.Adam) -> None:
+        config = self.config
+        for group in optimizer.param_groups:
+            group.update(lr=config['lr'], betas=(config['beta1'], config['beta2']), weight_decay=config['weight_decay'],
+                         initial_lr=config['lr'])   # the original's scheduler asks for it when it resumes from our file
 
     @staticmethod
     def _make_vgg(weights: str) -> Vgg16:
@@ -228,9 +231,14 @@ class Trainer(nn.Module):
             for kind, optimizer in self._optimizers().items():
                 try:
                     optimizer.load_state_dict(states[kind])
-                except (KeyError, ValueError, TypeError, AttributeError) as error:
-                    raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config '
-                                   f'({next(iter(str(error).splitlines()), "")})') from None
+                    fits = all(p.shape == optimizer.state[p][moment].shape for group in optimizer.param_groups
+                               for p in group['params'] if p in optimizer.state for moment in ('exp_avg', 'exp_avg_sq'))
+                except (KeyError, ValueError, TypeError, AttributeError):
+                    fits = False
+                if not fits:
+                    raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
+                                   f'move it away to go on with fresh moments')
+                self._set_hyperparameters(optimizer)   # the config may have changed since
         self.iteration = step
         return step
 

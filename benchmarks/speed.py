@@ -76,22 +76,25 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def resident_bytes() -> int:
-    """Memory of this process in RAM."""
-    return int(Path('/proc/self/statm').read_text().split()[1]) * 4096
+def resident_bytes(entry: str) -> int:
+    """Memory of this process in RAM: now (VmRSS) or at its peak (VmHWM). Linux alone tells.
+
+    getrusage would not do: a new process starts with the peak of the one that started it.
+    """
+    line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith(entry))
+    return int(line.split()[1]) * 1024
 
 
 def measure_memory(case: tuple[int, int, int], way: str, device: torch.device) -> int:
     """Bytes by which two iterations raise the peak over what the trainer itself takes."""
-    import resource
     size, dim, batch = case
     trainer, x = make_trainer(dim, device), torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
-    before = torch.cuda.memory_allocated() if device.type == 'cuda' else resident_bytes()
+    before = torch.cuda.memory_allocated() if device.type == 'cuda' else resident_bytes('VmRSS')
     for _ in range(2):
         iterate(trainer, way, *x)
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated() - before
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident_bytes('VmHWM') - before
 
 
 def matrix_rate(device: torch.device) -> float:

@@ -305,12 +305,33 @@ def test_a_discriminator_that_does_not_fit_names_the_key_of_the_config(saved, ch
         load_networks(saved / 'dis_00000001.pt', {'a': other.dis_a, 'b': other.dis_b})
 
 
-def test_an_optimizer_file_of_another_config_is_refused(saved):
-    other = MUNIT_Trainer(config_with(gen={'n_res': 3}))
-    other.save(saved, 2)
-    torch.save({'gen': {}, 'dis': {}}, saved / 'optimizer.pt')
+def without_moments(states: dict) -> dict:
+    return {}
+
+
+def with_other_shapes(states: dict) -> dict:
+    return {**states, 'state': {i: {**entry, 'exp_avg': torch.zeros(3)} for i, entry in states['state'].items()}}
+
+
+def of_sgd(states: dict) -> dict:
+    return {**states, 'state': {i: {'momentum_buffer': entry['exp_avg']} for i, entry in states['state'].items()}}
+
+
+@pytest.mark.parametrize('change', [without_moments, with_other_shapes, of_sgd])
+def test_an_optimizer_file_of_something_else_is_refused(munit, saved, change):
+    states = torch.load(saved / 'optimizer.pt', weights_only=True)
+    torch.save({kind: change(state) for kind, state in states.items()}, saved / 'optimizer.pt')
     with pytest.raises(BadInput, match='not the optimizer state of this config'):
-        MUNIT_Trainer(other.config).resume(saved)
+        MUNIT_Trainer(munit.config).resume(saved)
+
+
+def test_a_resumed_run_takes_the_hyperparameters_of_its_config(saved):
+    config = config_with(beta1=0.9, weight_decay=0, lr=0.5)
+    resumed = MUNIT_Trainer(config)
+    resumed.resume(saved)
+    resumed.update_learning_rate()
+    group = resumed.gen_opt.param_groups[0]
+    assert (group['betas'], group['weight_decay'], group['lr']) == ((0.9, 0.999), 0, 0.5)
 
 
 # -- VGG --------------------------------------------------------------------------------------------------------------
