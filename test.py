@@ -9,24 +9,13 @@ import torch
 from config import load_config
 from data import BadInput
 from translate import Translator
-from utils import Parser, at_least, choose_device, make_folder, run_command, to_picture, write_picture
+from utils import TranslationParser, choose_device, make_folder, run_command, to_picture, write_picture
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Translate one image, with sampled styles or with the style of an example image.')
+    parser = TranslationParser('Translate one image, with sampled styles or with that of an example image.', seed=10)
     parser.add_argument('--input', required=True, help='the image to translate')
-    parser.add_argument('--output_folder', required=True, help='where output000.jpg … and input.jpg go')
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
     parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
-    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
-    parser.add_argument('--seed', type=int, default=10, help='of the sampled styles')
-    parser.add_argument('--num_style', type=at_least(1), default=10, help='how many styles to sample')
-    parser.add_argument('--synchronized', action='store_true', help='of no effect on one image; see test_batch.py')
-    parser.add_argument('--output_only', action='store_true', help='do not write input.jpg')
-    parser.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
-                        "file's size (default: the config's new_size)")
-    parser.add_argument('--normalize', action='store_true',
-                        help='stretch each output to the full range, as the original did')
     return parser.parse_args(argv)
 
 

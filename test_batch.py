@@ -16,28 +16,17 @@ from config import load_config
 from data import BadInput, list_folder
 from metrics import class_probabilities, conditional_inception_score, inception_score, load_inception
 from translate import Translator
-from utils import Parser, at_least, choose_device, make_folder, run_command, to_picture, write_picture
+from utils import TranslationParser, choose_device, make_folder, run_command, to_picture, write_picture
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Translate every image of a folder, each with several styles.',
-                    config='configs/edges2handbags_folder.yaml')
+    parser = TranslationParser('Translate every image of a folder, each with several styles.', seed=1,
+                               config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--input_folder', required=True, help='the images, searched recursively')
-    parser.add_argument('--output_folder', required=True, help='the inputs go here, style J to OUTPUT_FOLDER_0J')
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
-    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
-    parser.add_argument('--seed', type=int, default=1, help='of the sampled styles')
-    parser.add_argument('--num_style', type=at_least(1), default=10, help='how many styles to sample')
-    parser.add_argument('--synchronized', action='store_true', help='the same styles for every input')
-    parser.add_argument('--output_only', action='store_true', help='do not write the inputs')
     parser.add_argument('--compute_IS', action='store_true', help='print the Inception Score of the outputs')
     parser.add_argument('--compute_CIS', action='store_true', help='print their Conditional Inception Score')
     parser.add_argument('--inception_a', default='', help='classifier of domain A, for --a2b 0')
     parser.add_argument('--inception_b', default='', help='classifier of domain B, for --a2b 1')
-    parser.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
-                        "file's size (default: the config's new_size)")
-    parser.add_argument('--normalize', action='store_true',
-                        help='stretch each output to the full range, as the original did')
     return parser.parse_args(argv)
 
 

@@ -17,11 +17,18 @@ from data import BadInput
 # Commands
 # ---------------------------------------------------------------------------------------------------------------------
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, '') else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with the flags that all commands share, whose complaint is one line on stderr."""
 
     def __init__(self, description: str, config: str | None = None):
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(description=description, formatter_class=_Help)
         self.add_argument('--config', required=config is None, default=config, help='YAML file of the run')
         self.add_argument('--trainer', default='MUNIT', choices=('MUNIT', 'UNIT'), help='which of the two methods')
         self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
@@ -29,6 +36,24 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+
+
+class TranslationParser(Parser):
+    """The flags that test.py and test_batch.py have in common."""
+
+    def __init__(self, description: str, seed: int, config: str | None = None):
+        super().__init__(description, config)
+        self.add_argument('--output_folder', required=True, help='where the pictures go')
+        self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+        self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+        self.add_argument('--seed', type=int, default=seed, help='of the sampled styles')
+        self.add_argument('--num_style', type=at_least(1), default=10, help='how many styles to sample')
+        self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
+        self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
+        self.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
+                          "file's size (default: the config's new_size)")
+        self.add_argument('--normalize', action='store_true',
+                          help='stretch each output to the full range, as the original did')
 
 
 def at_least(low: int) -> Callable[[str], int]:
