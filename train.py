@@ -3,6 +3,7 @@
     python train.py --config configs/edges2shoes_folder.yaml
     python train.py --config configs/edges2shoes_folder.yaml --resume
 """
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def save_pictures(split: str, postfix: str, step: int) -> None:
         rows = trainer.sample(*(images.to(device) for images in shown[split]))
-        run.save_pictures(rows, f'{split}_{postfix}', step)
+        run.save_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
 
     def save_snapshot(step: int) -> None:
         trainer.save(run.checkpoints, step)
@@ -142,15 +143,14 @@ class Run:
         totals = {name.split('_')[1]: f'{value:.3f}' for name, value in values.items() if name.endswith('_total')}
         self.bar.set_postfix(totals, refresh=False)
 
-    def save_pictures(self, rows: tuple, postfix: str, step: int) -> None:
+    def save_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
         """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture, and index.html."""
-        half = len(rows) // 2
-        for way, images in (('a2b', rows[:half]), ('b2a', rows[half:])):
+        for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
             grid = picture_grid(images)
             write_picture(grid, self.images / f'gen_{way}_{postfix}.jpg')
             if not postfix.endswith('_current'):
                 self.writer.add_image(f'gen_{way}_{postfix.split("_")[0]}', grid.numpy(), step)
-        write_page(self.folder, self.name, step, range(self.image_save_iter, step + 1, self.image_save_iter))
+        write_page(self.folder, self.name, kinds, step, range(self.image_save_iter, step + 1, self.image_save_iter))
 
     def close(self) -> None:
         """Flush and close what `start` opened."""
@@ -173,7 +173,7 @@ def write_config(source: Path, target: Path, overrides: dict) -> None:
 def resume_line(argv: list[str] | None) -> str:
     """The arguments of this run, with --resume."""
     arguments = sys.argv[1:] if argv is None else argv
-    return ' '.join([*arguments, *([] if '--resume' in arguments else ['--resume'])])
+    return shlex.join([*arguments, *([] if '--resume' in arguments else ['--resume'])])
 
 
 class StopSignal:

@@ -255,7 +255,7 @@ class MUNIT_Trainer(Trainer):
     """Multimodal unsupervised image-to-image translation (paper, section 3.2)."""
 
     Generator = AdaINGen
-    rows_of_sample = ('input', 'reconstruction', 'fixed style', 'random style')
+    rows_of_sample = ('input', 'reconstruction', 'style that stays the same over the run', 'random style')
 
     def _draw_display_styles(self) -> None:
         n = self.config['display_size']

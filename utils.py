@@ -146,12 +146,13 @@ def picture_grid(rows: Sequence[Tensor]) -> Tensor:
     return torch.cat([torch.cat(list(to_picture(row).expand(-1, 3, -1, -1)), dim=2) for row in rows], dim=1)
 
 
-def write_page(folder: Path, name: str, step: int, saved_steps: Sequence[int]) -> None:
+def write_page(folder: Path, name: str, kinds: Sequence[str], step: int, saved_steps: Sequence[int]) -> None:
     """Write index.html of a run: the current pictures, then those of the saved steps, newest first.
 
     Args:
         folder: the run's folder; its pictures lie in `images/`.
         name: the run's name.
+        kinds: what the rows of a picture show, from the top.
         step: iterations done.
         saved_steps: steps whose gen_{a2b,b2a}_{train,test}_%08d.jpg are there.
     """
@@ -175,8 +176,7 @@ def write_page(folder: Path, name: str, step: int, saved_steps: Sequence[int]) -
 <style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }}
 figure {{ margin: 0 0 1.5rem }} img {{ width: 100%; max-width: 1536px }}</style></head>
 <body><h1>{title}</h1>
-<p>A row each: input, its reconstruction, translations (MUNIT: with a style that stays the same over the run, then with
-a random one). The page reloads itself.</p>
+<p>The rows of a picture: {', '.join(kinds)}. The page reloads itself.</p>
 {chr(10).join(sections)}
 </body></html>
 """

@@ -99,6 +99,7 @@ def test_training_ends_well_and_writes_the_originals_files(run, trainer):
     page = (folder / 'index.html').read_text()
     assert all(f'images/{name}' in page for name in pictures)
     assert 'http-equiv="refresh"' in page
+    assert ('random style' in page) == (trainer == 'MUNIT')
     assert list((run['folder'] / 'logs' / f'small_{trainer}').glob('events.*'))
 
 
@@ -150,7 +151,8 @@ def test_a_run_resumes_where_it_ended_and_takes_the_command_lines_values(run, tm
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data, tmp_path, number, num_workers):
     config = config_with(max_iter=100000, data_root=str(data), gen={'n_res': 1}, num_workers=num_workers,
                          snapshot_save_iter=1000, image_display_iter=1)
-    path = tmp_path / 'long.yaml'
+    path = tmp_path / 'a long name' / 'long.yaml'
+    path.parent.mkdir()
     path.write_text(yaml.safe_dump(config))
     process = start('train.py', '--config', path, '--output_path', tmp_path, '--device', 'cpu', start_new_session=True)
     picture = tmp_path / 'outputs/long/images/gen_b2a_train_current.jpg'
@@ -162,7 +164,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data,
     assert process.returncode == 128 + number, err
     step = int(re.search(r'after step (\d+)', out)[1])
     assert (tmp_path / f'outputs/long/checkpoints/gen_{step:08d}.pt').exists()
-    assert f'python train.py --config {path} --output_path {tmp_path} --device cpu --resume' in out
+    assert f"python train.py --config '{path}' --output_path {tmp_path} --device cpu --resume" in out
 
 
 def test_training_passes_over_a_broken_file_and_names_it(run, data, tmp_path):
