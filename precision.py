@@ -1,0 +1,34 @@
+"""How exactly to compute: the choices that trade digits for speed, in one place.
+
+    fp32   every product in 32 bits, as the original computed (the default)
+    tf32   products of convolutions and matrices with 10 bits of mantissa, sums in 32 (NVIDIA GPUs since Ampere)
+    bf16   products and what lies between the layers in bfloat16; weights, their moments, the statistics of every norm,
+           and the losses stay in 32 bits
+"""
+import contextlib
+
+import torch
+
+PRECISIONS = ('fp32', 'tf32', 'bf16')
+
+
+def set_precision(precision: str) -> None:
+    """Let products of 32-bit numbers be rounded to TF32, or not, from now on in this process.
+
+    PyTorch's own default lets convolutions round and matrix products not; fp32 here means neither.
+
+    Raises:
+        ValueError: `precision` is not one of fp32, tf32, bf16.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'precision: {precision!r} is not one of {", ".join(PRECISIONS)}')
+    rounded = precision != 'fp32'
+    torch.set_float32_matmul_precision('high' if rounded else 'highest')
+    torch.backends.cudnn.allow_tf32 = rounded
+
+
+def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractContextManager:
+    """Where bf16 applies: layers called inside compute in bfloat16, those that need 32 bits do not."""
+    if precision != 'bf16':
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
