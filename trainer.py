@@ -6,6 +6,7 @@
 `dis_update` and `gen_update` state one iteration each for the discriminators and the generators; `update` does both
 and encodes the images once for the two, since the generators do not change in between.
 """
+import functools
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from checkpoints import find_vgg_weights, latest_snapshot, load_file, load_networks, load_vgg_weights, save_file
 from data import BadInput
-from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights
+from distributed import average_gradients, share_of, world_size
+from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights, keep_less
+from precision import autocast
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses
@@ -23,12 +26,12 @@ from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_w
 
 def reconstruction_loss(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean absolute difference (paper, equations 1 to 3, for images, contents and styles)."""
-    return (found - wanted).abs().mean()
+    return (found.float() - wanted.float()).abs().mean()
 
 
 def kl_loss(hiddens: Tensor) -> Tensor:
     """Distance of a posterior N(hiddens, 1) from N(0, 1), up to factor and constant."""
-    return hiddens.square().mean()
+    return hiddens.float().square().mean()
 
 
 def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str) -> Tensor:
@@ -37,6 +40,7 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str) -> Tensor:
     `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits.
     """
     target = 1.0 if real else 0.0
+    scores = [score.float() for score in scores]
     if gan_type == 'lsgan':
         return sum((score - target).square().mean() for score in scores)
     return sum(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores)
@@ -44,7 +48,7 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str) -> Tensor:
 
 def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
     """Domain-invariant perceptual loss (paper, section 5.1): instance norm takes the style out of the VGG features."""
-    return F.mse_loss(F.instance_norm(vgg(images)), F.instance_norm(vgg(target)))
+    return F.mse_loss(F.instance_norm(vgg(images).float()), F.instance_norm(vgg(target).float()))
 
 
 def learning_rate(config: dict, iteration: int) -> float:
@@ -56,7 +60,7 @@ def learning_rate(config: dict, iteration: int) -> float:
 
 def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What `gen.decode` makes of each of the codes: in one batch, since no norm in a generator looks across images."""
-    if len({content.shape for content, *_ in codes}) > 1:   # A and B of different sizes
+    if any(code[0].shape != codes[0][0].shape for code in codes):   # A and B of different sizes
         return tuple(gen.decode(*code) for code in codes)
     return gen.decode(*(torch.cat(parts) for parts in zip(*codes, strict=True))).chunk(len(codes))
 
@@ -70,6 +74,10 @@ def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Te
     return [fake for fake, _ in pairs], [real for _, real in pairs]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Gradients
+# ---------------------------------------------------------------------------------------------------------------------
+
 @contextmanager
 def no_gradients_for(*networks: nn.Module):
     """Let gradients pass through these networks but not gather in their parameters."""
@@ -81,6 +89,26 @@ def no_gradients_for(*networks: nn.Module):
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def cut(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same codes as leaves, at which a walk back ends; `go_on_back` takes it up from there."""
+    return tuple(code.detach().requires_grad_() for code in codes)
+
+
+def go_on_back(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...]) -> None:
+    """Walk back from the codes with the gradients that their leaves have gathered."""
+    reached = [(code, leaf.grad) for code, leaf in zip(codes, leaves, strict=True) if leaf.grad is not None]
+    torch.autograd.backward(*zip(*reached, strict=True))
+
+
+def in_precision(method):
+    """Let a method of the trainer call its networks in the precision that the config asks for."""
+    @functools.wraps(method)
+    def in_that_precision(self, *args):
+        with autocast(self.config.get('precision', 'fp32'), self.device):
+            return method(self, *args)
+    return in_that_precision
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -120,12 +148,14 @@ class Trainer(nn.Module):
         self.apply(init_weights(config['init']))
         self.dis_a.apply(init_weights('gaussian'))
         self.dis_b.apply(init_weights('gaussian'))
+        if config.get('checkpoint_activations', False):
+            keep_less(self.gen_a, self.gen_b)
         if config['vgg_w'] > 0:
             self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
 
     def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(parameters)
+        optimizer = torch.optim.Adam(parameters, fused=self.config.get('fused', True))
         self._set_hyperparameters(optimizer)
         return optimizer
 
@@ -148,6 +178,22 @@ class Trainer(nn.Module):
     def _draw_display_styles(self) -> None:
         """What pictures that are to be compared over a run have in common."""
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def compile_step(self, cuda_graphs: bool = False, backend: str = 'inductor') -> None:
+        """Let torch.compile make kernels of what an iteration computes; the first iteration then takes minutes.
+
+        Args:
+            cuda_graphs: also record the kernels' launches and replay them, which pays where launching is the bottleneck.
+            backend: of torch.compile.
+        """
+        options = {'mode': 'reduce-overhead'} if cuda_graphs else {}
+        for name in ('encode', 'translate', 'dis_loss', 'gen_losses'):
+            compiled = torch.compile(getattr(self, name), fullgraph=True, dynamic=False, backend=backend, **options)
+            setattr(self, name, compiled)
+
     # -- one iteration ------------------------------------------------------------------------------------------------
 
     def update_learning_rate(self) -> None:
@@ -163,36 +209,52 @@ class Trainer(nn.Module):
         codes = self.encode(x_a, x_b)
         return {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
 
+    @in_precision
+    def dis_loss(self, a: str, x_a: Tensor, x_ba: Tensor) -> Tensor:
+        """How far the discriminator of domain a is from telling real from translated images (paper, equation 4)."""
+        gan_type = self.config['dis']['gan_type']
+        fake, real = judge_together(getattr(self, f'dis_{a}'), x_ba, x_a)
+        return adversarial_loss(fake, False, gan_type) + adversarial_loss(real, True, gan_type)
+
     def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
-        """Teach the discriminators which images are real (paper, equation 4)."""
-        gan_type = self.config['dis']['gan_type']
+        """Teach the discriminators, one after the other."""
+        losses = {}
+        for a, real, fake in (('a', x_a, x_ba), ('b', x_b, x_ab)):
+            loss = self.dis_loss(a, real, fake)
+            (self.config['gan_w'] * loss).backward()
+            losses[f'loss_dis_{a}'] = loss.detach()
+        self._step(self.dis_opt)
+        return {**losses, 'loss_dis_total': self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])}
 
-        def loss(dis: MsImageDis, fake: Tensor, real: Tensor) -> Tensor:
-            scores_fake, scores_real = judge_together(dis, fake, real)
-            return adversarial_loss(scores_fake, False, gan_type) + adversarial_loss(scores_real, True, gan_type)
-
-        dis_a, dis_b = loss(self.dis_a, x_ba, x_a), loss(self.dis_b, x_ab, x_b)
-        total = self.config['gan_w'] * (dis_a + dis_b)
-        self._step(self.dis_opt, total)
-        return _detached({'loss_dis_a': dis_a, 'loss_dis_b': dis_b, 'loss_dis_total': total})
-
-    def _judged(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
-        """The generators' terms that a network judges: the discriminators, and VGG where it has a weight."""
-        gan_type = self.config['dis']['gan_type']
-        with_vgg, zero = self.config['vgg_w'] > 0, x_a.new_zeros(())
+    def _step_generators(self, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_a, noise_b) -> dict:
+        """Teach the generators. The objective is the sum of what concerns the decoder of each domain: the graph of
+        one is walked back, and gone, before that of the other is recorded. The encoders, which both have a part in,
+        come last.
+        """
+        leaves_a, leaves_b = cut(codes_a), cut(codes_b)
+        losses, total = {}, 0
         with no_gradients_for(self.dis_a, self.dis_b):
-            return {
-                'loss_gen_adv_a': adversarial_loss(self.dis_a(x_ba), True, gan_type),
-                'loss_gen_adv_b': adversarial_loss(self.dis_b(x_ab), True, gan_type),
-                'loss_gen_vgg_a': perceptual_loss(self.vgg, x_ba, x_b) if with_vgg else zero,
-                'loss_gen_vgg_b': perceptual_loss(self.vgg, x_ab, x_a) if with_vgg else zero,
-            }
+            for arguments in (('a', 'b', x_a, x_b, leaves_a, leaves_b, noise_a),
+                              ('b', 'a', x_b, x_a, leaves_b, leaves_a, noise_b)):
+                terms, objective = self.gen_losses(*arguments)
+                objective.backward()
+                losses.update({name: term.detach() for name, term in terms.items()})
+                total = total + objective.detach()
+        go_on_back(codes_a + codes_b, leaves_a + leaves_b)
+        self._step(self.gen_opt)
+        return {**losses, 'loss_gen_total': total}
+
+    def _judged(self, a: str, x_a: Tensor, x_b: Tensor, x_ba: Tensor) -> tuple[Tensor, Tensor]:
+        """What the discriminator of domain a, and VGG where it has a weight, say of images translated into it."""
+        adversarial = adversarial_loss(getattr(self, f'dis_{a}')(x_ba), True, self.config['dis']['gan_type'])
+        perceptual = perceptual_loss(self.vgg, x_ba, x_b) if self.config['vgg_w'] > 0 else x_ba.new_zeros(())
+        return adversarial, perceptual
 
     @staticmethod
-    def _step(optimizer: torch.optim.Optimizer, total: Tensor) -> None:
-        optimizer.zero_grad()
-        total.backward()
+    def _step(optimizer: torch.optim.Optimizer) -> None:
+        average_gradients(p for group in optimizer.param_groups for p in group['params'])
         optimizer.step()
+        optimizer.zero_grad()   # now, not before the next: gradients of one update take no memory during the other
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
@@ -243,10 +305,6 @@ class Trainer(nn.Module):
         return step
 
 
-def _detached(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: loss.detach() for name, loss in losses.items()}
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # MUNIT
 # ---------------------------------------------------------------------------------------------------------------------
@@ -259,16 +317,26 @@ class MUNIT_Trainer(Trainer):
 
     def _draw_display_styles(self) -> None:
         n = self.config['display_size']
-        self.register_buffer('s_a', self._draw_styles(n, torch.device('cpu')), persistent=False)
-        self.register_buffer('s_b', self._draw_styles(n, torch.device('cpu')), persistent=False)
+        self.register_buffer('s_a', self._draw_styles(n), persistent=False)
+        self.register_buffer('s_b', self._draw_styles(n), persistent=False)
 
-    def _draw_styles(self, n: int, device: torch.device) -> Tensor:
+    def _draw_styles(self, n: int) -> Tensor:
         """n styles from the prior N(0, 1), as (n, style_dim, 1, 1)."""
-        return gaussian_noise((n, self.config['gen']['style_dim'], 1, 1), device)
+        return gaussian_noise((n, self.config['gen']['style_dim'], 1, 1), self.device)
 
+    def _draw_styles_for(self, images: Tensor) -> Tensor:
+        """A style for each of the images (N, C, H, W), drawn for all processes that train together."""
+        return share_of(self._draw_styles(len(images) * world_size()))
+
+    @in_precision
     def encode(self, x_a: Tensor, x_b: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The codes of both images: (c_a, s_a'), (c_b, s_b')."""
         return self.gen_a.encode(x_a), self.gen_b.encode(x_b)
+
+    @in_precision
+    def translate(self, c_a: Tensor, c_b: Tensor, s_a: Tensor, s_b: Tensor) -> tuple[Tensor, Tensor]:
+        """The content of each domain with a style of the other: x_ab, x_ba."""
+        return self.gen_b.decode(c_a, s_b), self.gen_a.decode(c_b, s_a)
 
     def dis_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
         """One step of the discriminators on images (N, C, H, W) in [-1, 1].
@@ -279,15 +347,14 @@ class MUNIT_Trainer(Trainer):
         Returns:
             loss_dis_a, loss_dis_b, loss_dis_total.
         """
-        s_a, s_b = self._draw_styles(len(x_a), x_a.device), self._draw_styles(len(x_b), x_b.device)
+        s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
         with torch.no_grad():
             (c_a, _), (c_b, _) = codes or self.encode(x_a, x_b)
-            x_ba = self.gen_a.decode(c_b, s_a)
-            x_ab = self.gen_b.decode(c_a, s_b)
+            x_ab, x_ba = self.translate(c_a.detach(), c_b.detach(), s_a, s_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
 
     def gen_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
-        """One step of the generators on images (N, C, H, W) in [-1, 1] (paper, equation 5).
+        """One step of the generators on images (N, C, H, W) in [-1, 1].
 
         Args:
             codes: what `encode` gives for these images, where that is known already.
@@ -295,45 +362,52 @@ class MUNIT_Trainer(Trainer):
         Returns:
             loss_gen_{recon_x, recon_s, recon_c, cycrecon_x, adv, vgg}_{a, b} and loss_gen_total.
         """
-        w = self.config
-        s_a, s_b = self._draw_styles(len(x_a), x_a.device), self._draw_styles(len(x_b), x_b.device)
-        # encode
-        (c_a, s_a_prime), (c_b, s_b_prime) = codes or self.encode(x_a, x_b)
-        # decode within the domain and across domains, both at once
-        x_a_recon, x_ba = decode_together(self.gen_a, (c_a, s_a_prime), (c_b, s_a))
-        x_b_recon, x_ab = decode_together(self.gen_b, (c_b, s_b_prime), (c_a, s_b))
-        # encode again
-        c_b_recon, s_a_recon = self.gen_a.encode(x_ba)
-        c_a_recon, s_b_recon = self.gen_b.encode(x_ab)
+        s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
+        codes_a, codes_b = codes or self.encode(x_a, x_b)
+        return self._step_generators(x_a, x_b, codes_a, codes_b, s_a, s_b)
 
-        loss = {
-            'loss_gen_recon_x_a': reconstruction_loss(x_a_recon, x_a),         # equation 1
-            'loss_gen_recon_x_b': reconstruction_loss(x_b_recon, x_b),
-            # As in the original: neither side of the content terms is detached.
-            'loss_gen_recon_c_a': reconstruction_loss(c_a_recon, c_a),         # equation 2
-            'loss_gen_recon_c_b': reconstruction_loss(c_b_recon, c_b),
-            'loss_gen_recon_s_a': reconstruction_loss(s_a_recon, s_a),         # equation 3
-            'loss_gen_recon_s_b': reconstruction_loss(s_b_recon, s_b),
-            'loss_gen_cycrecon_x_a': x_a.new_zeros(()),
-            'loss_gen_cycrecon_x_b': x_b.new_zeros(()),
-            **self._judged(x_a, x_b, x_ab, x_ba),                              # equation 4
-        }
+    @in_precision
+    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, s_a: Tensor
+                   ) -> tuple[dict[str, Tensor], Tensor]:
+        """Equation 5, as far as the decoder of one domain has a part in it. Written for domain A and the translation
+        from B to A; the other half is the same with a and b exchanged.
+
+        Args:
+            a, b: the letters of the domains.
+            x_a, x_b: images (N, C, H, W) in [-1, 1].
+            codes_a, codes_b: (c_a, s_a') and (c_b, s_b').
+            s_a: styles ~ N(0, 1) for x_ba.
+
+        Returns:
+            The terms by name, and their weighted sum.
+        """
+        w, gen_a, gen_b = self.config, getattr(self, f'gen_{a}'), getattr(self, f'gen_{b}')
+        (c_a, s_a_prime), (c_b, s_b_prime) = codes_a, codes_b
+        # decode within the domain and across domains, both at once
+        x_a_recon, x_ba = decode_together(gen_a, (c_a, s_a_prime), (c_b, s_a))
+        # encode again
+        c_b_recon, s_a_recon = gen_a.encode(x_ba)
+
+        recon_x_a = reconstruction_loss(x_a_recon, x_a)            # equation 1
+        # As in the original: neither side of the content term is detached.
+        recon_c_b = reconstruction_loss(c_b_recon, c_b)            # equation 2
+        recon_s_a = reconstruction_loss(s_a_recon, s_a)            # equation 3
+        adv_a, vgg_a = self._judged(a, x_a, x_b, x_ba)             # equation 4
+        cycrecon_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:
             # decode again: style-augmented cycle consistency
-            x_aba = self.gen_a.decode(c_a_recon, s_a_prime)
-            x_bab = self.gen_b.decode(c_b_recon, s_b_prime)
-            loss['loss_gen_cycrecon_x_a'] = reconstruction_loss(x_aba, x_a)
-            loss['loss_gen_cycrecon_x_b'] = reconstruction_loss(x_bab, x_b)
+            x_bab = gen_b.decode(c_b_recon, s_b_prime)
+            cycrecon_x_b = reconstruction_loss(x_bab, x_b)
 
-        loss['loss_gen_total'] = (
-            w['gan_w'] * (loss['loss_gen_adv_a'] + loss['loss_gen_adv_b'])
-            + w['recon_x_w'] * (loss['loss_gen_recon_x_a'] + loss['loss_gen_recon_x_b'])
-            + w['recon_s_w'] * (loss['loss_gen_recon_s_a'] + loss['loss_gen_recon_s_b'])
-            + w['recon_c_w'] * (loss['loss_gen_recon_c_a'] + loss['loss_gen_recon_c_b'])
-            + w['recon_x_cyc_w'] * (loss['loss_gen_cycrecon_x_a'] + loss['loss_gen_cycrecon_x_b'])
-            + w['vgg_w'] * (loss['loss_gen_vgg_a'] + loss['loss_gen_vgg_b']))
-        self._step(self.gen_opt, loss['loss_gen_total'])
-        return _detached(loss)
+        objective = (w['gan_w'] * adv_a
+                     + w['recon_x_w'] * recon_x_a
+                     + w['recon_s_w'] * recon_s_a
+                     + w['recon_c_w'] * recon_c_b
+                     + w['recon_x_cyc_w'] * cycrecon_x_b
+                     + w['vgg_w'] * vgg_a)
+        return {f'loss_gen_recon_x_{a}': recon_x_a, f'loss_gen_recon_c_{b}': recon_c_b,
+                f'loss_gen_recon_s_{a}': recon_s_a, f'loss_gen_cycrecon_x_{b}': cycrecon_x_b,
+                f'loss_gen_adv_{a}': adv_a, f'loss_gen_vgg_{a}': vgg_a}, objective
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
@@ -343,7 +417,7 @@ class MUNIT_Trainer(Trainer):
             x_a, its reconstruction, its translations with a style that is fixed for the run and with a random one;
             then the same four of x_b. All (N, C, H, W).
         """
-        s_a_random, s_b_random = self._draw_styles(len(x_b), x_b.device), self._draw_styles(len(x_a), x_a.device)
+        s_a_random, s_b_random = self._draw_styles(len(x_b)), self._draw_styles(len(x_a))
         from_a, from_b = [], []
         for i in range(len(x_a)):
             c_a, s_a_prime = self.gen_a.encode(x_a[i:i + 1])
@@ -368,9 +442,21 @@ class UNIT_Trainer(Trainer):
     Generator = VAEGen
     rows_of_sample = ('input', 'reconstruction', 'translation')
 
+    @in_precision
     def encode(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
         """The means of both posteriors: h_a, h_b. Their noise is drawn anew by each update."""
         return self.gen_a.enc(x_a), self.gen_b.enc(x_b)
+
+    @in_precision
+    def translate(self, z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Draws from both posteriors, each decoded in the other domain: x_ab, x_ba."""
+        return self.gen_b.decode(z_a), self.gen_a.decode(z_b)
+
+    @staticmethod
+    def _draw_noise_for(hiddens: Tensor) -> Tensor:
+        """N(0, 1) of the hiddens' shape (N, C, H, W), drawn for all processes that train together."""
+        n, *others = hiddens.shape
+        return share_of(gaussian_noise((n * world_size(), *others), hiddens.device))
 
     def dis_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
         """One step of the discriminators on images (N, C, H, W) in [-1, 1].
@@ -383,9 +469,8 @@ class UNIT_Trainer(Trainer):
         """
         with torch.no_grad():
             h_a, h_b = codes or self.encode(x_a, x_b)
-            z_a, z_b = _with_noise(h_a), _with_noise(h_b)
-            x_ba = self.gen_a.decode(z_b)
-            x_ab = self.gen_b.decode(z_a)
+            z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
+            x_ab, x_ba = self.translate(z_a, z_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
 
     def gen_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
@@ -397,46 +482,52 @@ class UNIT_Trainer(Trainer):
         Returns:
             loss_gen_{recon_x, recon_kl, cyc_x, adv, vgg}_{a, b}, loss_gen_recon_kl_cyc_{aba, bab}, loss_gen_total.
         """
-        w = self.config
-        # encode
         h_a, h_b = codes or self.encode(x_a, x_b)
-        z_a, z_b = _with_noise(h_a), _with_noise(h_b)
-        # decode within the domain and across domains, both at once
-        x_a_recon, x_ba = decode_together(self.gen_a, (z_a,), (z_b,))
-        x_b_recon, x_ab = decode_together(self.gen_b, (z_b,), (z_a,))
-        # encode again
-        h_b_recon = self.gen_a.enc(x_ba)
-        z_b_recon = _with_noise(h_b_recon)
-        h_a_recon = self.gen_b.enc(x_ab)
-        z_a_recon = _with_noise(h_a_recon)
+        z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
+        noise_ba, noise_ab = self._draw_noise_for(h_b), self._draw_noise_for(h_a)   # of x_ba and x_ab, encoded again
+        return self._step_generators(x_a, x_b, (h_a, z_a), (h_b, z_b), noise_ba, noise_ab)
 
-        loss = {
-            'loss_gen_recon_x_a': reconstruction_loss(x_a_recon, x_a),
-            'loss_gen_recon_x_b': reconstruction_loss(x_b_recon, x_b),
-            'loss_gen_recon_kl_a': kl_loss(h_a),
-            'loss_gen_recon_kl_b': kl_loss(h_b),
-            'loss_gen_cyc_x_a': x_a.new_zeros(()),
-            'loss_gen_cyc_x_b': x_b.new_zeros(()),
-            'loss_gen_recon_kl_cyc_aba': kl_loss(h_a_recon),
-            'loss_gen_recon_kl_cyc_bab': kl_loss(h_b_recon),
-            **self._judged(x_a, x_b, x_ab, x_ba),
-        }
+    @in_precision
+    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_ba: Tensor
+                   ) -> tuple[dict[str, Tensor], Tensor]:
+        """The objective, as far as the decoder of one domain has a part in it. Written for domain A and the translation
+        from B to A; the other half is the same with a and b exchanged.
+
+        Args:
+            a, b: the letters of the domains.
+            x_a, x_b: images (N, C, H, W) in [-1, 1].
+            codes_a, codes_b: (h_a, z_a) and (h_b, z_b): means of the posteriors, and draws from them.
+            noise_ba: N(0, 1) for the posterior of x_ba.
+
+        Returns:
+            The terms by name, and their weighted sum.
+        """
+        w, gen_a, gen_b = self.config, getattr(self, f'gen_{a}'), getattr(self, f'gen_{b}')
+        (h_a, z_a), (_, z_b) = codes_a, codes_b
+        # decode within the domain and across domains, both at once
+        x_a_recon, x_ba = decode_together(gen_a, (z_a,), (z_b,))
+        # encode again
+        h_b_recon = gen_a.enc(x_ba)
+
+        recon_x_a = reconstruction_loss(x_a_recon, x_a)
+        recon_kl_a = kl_loss(h_a)
+        recon_kl_cyc_bab = kl_loss(h_b_recon)
+        adv_a, vgg_a = self._judged(a, x_a, x_b, x_ba)
+        cyc_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:
             # decode again: cycle consistency
-            x_aba = self.gen_a.decode(z_a_recon)
-            x_bab = self.gen_b.decode(z_b_recon)
-            loss['loss_gen_cyc_x_a'] = reconstruction_loss(x_aba, x_a)
-            loss['loss_gen_cyc_x_b'] = reconstruction_loss(x_bab, x_b)
+            x_bab = gen_b.decode(h_b_recon + noise_ba)
+            cyc_x_b = reconstruction_loss(x_bab, x_b)
 
-        loss['loss_gen_total'] = (
-            w['gan_w'] * (loss['loss_gen_adv_a'] + loss['loss_gen_adv_b'])
-            + w['recon_x_w'] * (loss['loss_gen_recon_x_a'] + loss['loss_gen_recon_x_b'])
-            + w['recon_kl_w'] * (loss['loss_gen_recon_kl_a'] + loss['loss_gen_recon_kl_b'])
-            + w['recon_x_cyc_w'] * (loss['loss_gen_cyc_x_a'] + loss['loss_gen_cyc_x_b'])
-            + w['recon_kl_cyc_w'] * (loss['loss_gen_recon_kl_cyc_aba'] + loss['loss_gen_recon_kl_cyc_bab'])
-            + w['vgg_w'] * (loss['loss_gen_vgg_a'] + loss['loss_gen_vgg_b']))
-        self._step(self.gen_opt, loss['loss_gen_total'])
-        return _detached(loss)
+        objective = (w['gan_w'] * adv_a
+                     + w['recon_x_w'] * recon_x_a
+                     + w['recon_kl_w'] * recon_kl_a
+                     + w['recon_x_cyc_w'] * cyc_x_b
+                     + w['recon_kl_cyc_w'] * recon_kl_cyc_bab
+                     + w['vgg_w'] * vgg_a)
+        return {f'loss_gen_recon_x_{a}': recon_x_a, f'loss_gen_recon_kl_{a}': recon_kl_a,
+                f'loss_gen_recon_kl_cyc_{b}{a}{b}': recon_kl_cyc_bab, f'loss_gen_cyc_x_{b}': cyc_x_b,
+                f'loss_gen_adv_{a}': adv_a, f'loss_gen_vgg_{a}': vgg_a}, objective
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
@@ -453,11 +544,6 @@ class UNIT_Trainer(Trainer):
             h_b = self.gen_b.enc(x)
             from_b.append((x, self.gen_b.decode(h_b), self.gen_a.decode(h_b)))
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
-
-
-def _with_noise(hiddens: Tensor) -> Tensor:
-    """A draw from the posterior N(hiddens, 1)."""
-    return hiddens + gaussian_noise(hiddens.shape, hiddens.device)
 
 
 TRAINERS = {'MUNIT': MUNIT_Trainer, 'UNIT': UNIT_Trainer}

@@ -32,10 +32,11 @@ from config import load_config  # noqa: E402
 WAYS = ('original', 'update')
 
 
-def make_trainer(dim: int, device: torch.device) -> trainer_module.MUNIT_Trainer:
+def make_trainer(way: str, dim: int, device: torch.device) -> trainer_module.MUNIT_Trainer:
     """The standard configuration with `dim` filters in generators and discriminators."""
     config = load_config(ROOT / 'configs' / 'edges2shoes_folder.yaml')
     config['gen']['dim'] = config['dis']['dim'] = dim
+    config['fused'] = way != 'original'
     torch.manual_seed(0)
     return trainer_module.MUNIT_Trainer(config).to(device)
 
@@ -49,10 +50,35 @@ def as_the_original():
     def plain(block, x):
         return block.conv(block.pad(F.interpolate(x, scale_factor=2)))
 
+    def layer_norm(norm, x):
+        std, mean = torch.std_mean(x.flatten(1), dim=1)
+        x = (x - mean.view(-1, 1, 1, 1)) / (std.view(-1, 1, 1, 1) + norm.eps)
+        return x * norm.gamma.view(1, -1, 1, 1) + norm.beta.view(1, -1, 1, 1)
+
+    def step_generators(trainer, x_a, x_b, codes_a, codes_b, s_a, s_b):
+        losses_a, objective_a = trainer.gen_losses('a', 'b', x_a, x_b, codes_a, codes_b, s_a)
+        losses_b, objective_b = trainer.gen_losses('b', 'a', x_b, x_a, codes_b, codes_a, s_b)
+        trainer.gen_opt.zero_grad()
+        (objective_a + objective_b).backward()
+        trainer.gen_opt.step()
+
+    def dis_update(trainer, x_a, x_b):
+        s_a, s_b = torch.randn(2, len(x_a), trainer.config['gen']['style_dim'], 1, 1, device=x_a.device)
+        (c_a, _), (c_b, _) = trainer.encode(x_a, x_b)
+        x_ab, x_ba = trainer.translate(c_a, c_b, s_a, s_b)
+        loss = trainer.dis_loss('a', x_a, x_ba.detach()) + trainer.dis_loss('b', x_b, x_ab.detach())
+        trainer.dis_opt.zero_grad()
+        loss.backward()
+        trainer.dis_opt.step()
+
     with mock.patch.object(trainer_module, 'decode_together', apart), \
+            mock.patch.object(trainer_module.Trainer, '_step_generators', step_generators), \
+            mock.patch.object(trainer_module.MUNIT_Trainer, 'dis_update', dis_update), \
             mock.patch.object(trainer_module, 'judge_together', lambda dis, fake, real: (dis(fake), dis(real))), \
             mock.patch.object(trainer_module, 'no_gradients_for', lambda *_: contextlib.nullcontext()), \
-            mock.patch.object(networks.UpsampleConv2dBlock, '_upsample_and_convolve', plain):
+            mock.patch.object(networks.UpsampleConv2dBlock, '_upsample_and_convolve', plain), \
+            mock.patch.object(networks.ToImageConv2dBlock, 'forward', networks.Conv2dBlock.forward), \
+            mock.patch.object(networks.LayerNorm, 'forward', layer_norm):
         yield
 
 
@@ -63,11 +89,7 @@ def iterate(trainer, way: str, x_a: torch.Tensor, x_b: torch.Tensor) -> None:
         trainer.update(x_a, x_b)
         return
     with as_the_original():
-        s_a, s_b = torch.randn(2, len(x_a), trainer.config['gen']['style_dim'], 1, 1, device=x_a.device)
-        (c_a, _), (c_b, _) = trainer.encode(x_a, x_b)
-        x_ba, x_ab = trainer.gen_a.decode(c_b, s_a), trainer.gen_b.decode(c_a, s_b)
-        trainer._step_discriminators(x_a, x_b, x_ab.detach(), x_ba.detach())
-        del c_a, c_b, x_ba, x_ab
+        trainer.dis_update(x_a, x_b)
         trainer.gen_update(x_a, x_b)
 
 
@@ -88,7 +110,7 @@ def resident_bytes(entry: str) -> int:
 def measure_memory(case: tuple[int, int, int], way: str, device: torch.device) -> int:
     """Bytes by which two iterations raise the peak over what the trainer itself takes."""
     size, dim, batch = case
-    trainer, x = make_trainer(dim, device), torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
+    trainer, x = make_trainer(way, dim, device), torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
     before = torch.cuda.memory_allocated() if device.type == 'cuda' else resident_bytes('VmRSS')
     for _ in range(2):
         iterate(trainer, way, *x)
@@ -114,18 +136,19 @@ def matrix_rate(device: torch.device) -> float:
 def measure_time(case: tuple[int, int, int], repeats: int, device: torch.device) -> dict:
     """Median seconds of each way, taken in turns, and the FLOPs that torch counts."""
     size, dim, batch = case
-    trainer, x = make_trainer(dim, device), torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
+    trainers = {way: make_trainer(way, dim, device) for way in WAYS}
+    x = torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
     result = {'size': size, 'dim': dim, 'batch': batch, 'repeats': repeats}
     for way in WAYS:
         with FlopCounterMode(display=False) as counter:
-            iterate(trainer, way, *x)
+            iterate(trainers[way], way, *x)
         result[f'{way}_tflop'] = counter.get_total_flops() / 1e12
     times = {way: [] for way in WAYS}
     for _ in range(repeats):
         for way in WAYS:
             synchronize(device)
             start = time.perf_counter()
-            iterate(trainer, way, *x)
+            iterate(trainers[way], way, *x)
             synchronize(device)
             times[way].append(time.perf_counter() - start)
     for way in WAYS:
