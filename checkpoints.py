@@ -1,8 +1,10 @@
 """Files of weights: written whole, read without executing anything, and told apart when they are the wrong ones."""
+import io
 import os
 import pickle
 import re
 import warnings
+import zlib
 from pathlib import Path
 
 import torch
@@ -12,14 +14,19 @@ from data import BadInput
 from networks import Vgg16
 
 
-def save_file(content: dict, path: Path) -> None:
-    """Write a checkpoint beside its place and rename it there, so that a file under its name is a whole one."""
-    beside = path.with_name(path.name + '.part')
-    with open(beside, 'wb') as file:
-        torch.save(content, file)
+def write_file(content: dict, path: Path) -> int:
+    """Write a checkpoint and have it on the disk; its checksum.
+
+    Raises:
+        OSError: the disk is full, or fails.
+    """
+    memory = io.BytesIO()   # PyTorch itself, writing to a full disk, may end the process
+    torch.save(content, memory)
+    with open(path, 'wb') as file:
+        file.write(memory.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    return zlib.crc32(memory.getbuffer())
 
 
 def load_file(path: str | Path, flag: str = '') -> dict:
@@ -133,15 +140,6 @@ def settings_of(state: dict[str, Tensor]) -> dict[str, int | str]:
                     'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1,
                     'dis.activ': activ, 'dis.norm': norm}
     return settings
-
-
-def latest_snapshot(folder: Path) -> int | None:
-    """The highest step of which `folder` holds both gen_%08d.pt and dis_%08d.pt, or None."""
-    def steps(kind: str) -> set[int]:
-        names = [path.name for path in folder.glob(f'{kind}_*.pt')]
-        return {int(match[1]) for match in (re.fullmatch(rf'{kind}_(\d{{8,}})\.pt', name) for name in names) if match}
-
-    return max(steps('gen') & steps('dis'), default=None)
 
 
 def find_vgg_weights(name: str) -> Path | str:

@@ -13,6 +13,7 @@ import yaml
 from checkpoints import find_vgg_weights
 from data import BadInput, find_images
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
+from precision import PRECISIONS
 
 TRAINERS = ('MUNIT', 'UNIT')
 REQUIRED = object()
@@ -88,6 +89,17 @@ KEYS = {
     'recon_h_w': _weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
     'vgg_w': _weight(),
     'vgg_weights': Key(str, default='models/vgg16.weight'),
+    'precision': _choice(*PRECISIONS, default='fp32'),
+    'deterministic': Key(bool, default=False),
+    'channels_last': Key(bool, default=False),
+    'compile': Key(bool, default=False),
+    'cuda_graphs': Key(bool, default=False),
+    'fused': Key(bool, default=True),
+    'checkpoint_activations': Key(bool, default=False),
+    'cache': _choice('none', 'ram', default='none'),
+    'keep_snapshots': Key(int, low=0, default=0),
+    'max_bad_steps': _count(default=10),
+    'max_bad_images': Key(int, low=0, default=100),
     'gen': Key(dict),
     'dis': Key(dict),
     'input_dim_a': _choice(1, 3),
@@ -145,6 +157,8 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
         if isinstance(config.get(name), dict):
             faults += _check_section(config[name], keys, trainer, name + '.')
     faults += _check_data_keys(config)
+    if config.get('cuda_graphs') is True and config.get('compile') is False:
+        faults.append('cuda_graphs: wants compile: true, which makes what is recorded')
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
     sizes = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
@@ -178,7 +192,8 @@ def _check_section(section: dict, keys: dict[str, Key], trainer: str, prefix: st
 
 def _check_value(value: Any, key: Key) -> tuple[Any, str]:
     """The value as the key's type, and what is wrong with it ('' if nothing)."""
-    wanted = {int: 'a whole number', float: 'a number', str: 'text', dict: 'a section of its own'}[key.type]
+    wanted = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
+              dict: 'a section of its own'}[key.type]
     if key.choices:
         wanted = 'one of ' + ', '.join(map(str, key.choices))
     converted = _convert(value, key.type)
@@ -192,7 +207,7 @@ def _check_value(value: Any, key: Key) -> tuple[Any, str]:
 
 def _convert(value: Any, kind: type) -> Any:
     """`value` as `kind`, or None. YAML reads 1e-4 as text: taken as the number that its writer meant."""
-    if kind in (str, dict):
+    if kind in (str, dict, bool):
         return value if isinstance(value, kind) else None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None

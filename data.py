@@ -3,17 +3,22 @@
 Nothing pairs the domains: file names are free, the counts may differ, and each domain is an endless shuffled stream
 of its own.
 """
+import collections
+import hashlib
+import itertools
 import os
 import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
@@ -137,21 +142,31 @@ class Transform:
     def __init__(self, new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False):
         self.new_size, self.crop, self.augment = new_size, crop, augment
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        if self.augment and torch.rand(()) < 0.5:
+    def __call__(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
+        return self.finish(self.resize(image), generator)
+
+    def resize(self, image: Image.Image) -> Image.Image:
+        """The part of the recipe that is the same each time."""
+        if not self.new_size:
+            return image
+        shorter = min(image.size)
+        return image.resize([self.new_size * side // shorter for side in image.size], Image.Resampling.BILINEAR)
+
+    def finish(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
+        """The rest: flip and crop, at random when `augment`, by `generator` or PyTorch's own; then to [-1, 1]."""
+        # The original flips before it resizes; the outcome is the same to the last digit.
+        if self.augment and torch.rand((), generator=generator) < 0.5:
             image = ImageOps.mirror(image)
-        if self.new_size:
-            shorter = min(image.size)
-            image = image.resize([self.new_size * side // shorter for side in image.size], Image.Resampling.BILINEAR)
         if self.crop:
-            image = self._cropped(image, *self.crop)
+            image = self._cropped(image, *self.crop, generator)
         values = torch.from_numpy(np.array(image, dtype=np.float32)) / (1 if image.mode == 'F' else 255)
         return (values.unsqueeze(2) if values.dim() == 2 else values).permute(2, 0, 1).contiguous() * 2 - 1
 
-    def _cropped(self, image: Image.Image, height: int, width: int) -> Image.Image:
+    def _cropped(self, image: Image.Image, height: int, width: int, generator: torch.Generator | None) -> Image.Image:
         down, right = image.height - height, image.width - width
         if self.augment:
-            top, left = int(torch.randint(down + 1, ())), int(torch.randint(right + 1, ()))
+            top = int(torch.randint(down + 1, (), generator=generator))
+            left = int(torch.randint(right + 1, (), generator=generator))
         else:
             top, left = round(down / 2), round(right / 2)
         return image.crop((left, top, left + width, top + height))
@@ -174,42 +189,111 @@ def dither_if_constant(image: Tensor) -> Tensor:
 # Datasets and streams
 # ---------------------------------------------------------------------------------------------------------------------
 
-class ImageDataset(Dataset):
-    """Images of one domain as tensors (C, H, W) in [-1, 1].
+class Draw(NamedTuple):
+    """Which image to take, and the seed of its flip and crop."""
+    index: int
+    seed: int
 
-    A file that cannot be read is named on stderr once, marked in `broken`, and replaced by the next that can.
+
+class ImageDataset(Dataset):
+    """Images of one domain as tensors (C, H, W) in [-1, 1], by index or by `Draw`.
+
+    A file that cannot be read is named on stderr once, marked in `broken`, and another is drawn in its place.
+
+    Args:
+        paths, channels: as `read_image` takes them.
+        transform: a `Transform`.
+        cache: 'ram' keeps decoded and resized images, as far as half of the free memory goes; 'none' keeps none.
     """
 
-    def __init__(self, paths: Sequence[Path], channels: int, transform):
+    def __init__(self, paths: Sequence[Path], channels: int, transform: Transform, cache: str = 'none'):
         self.paths, self.channels, self.transform = list(paths), channels, transform
         self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
+        self.cache = {} if cache == 'ram' else None
+        self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Tensor:
-        for i in [*range(index, len(self)), *range(index)]:
+    def __getitem__(self, draw: int | Draw) -> Tensor:
+        index, generator = draw, None
+        if isinstance(draw, Draw):
+            index, generator = draw.index, torch.Generator().manual_seed(draw.seed)
+        for i in self._candidates(index, generator):
             try:
-                image = read_image(self.paths[i], self.channels)
+                image = self._prepared(i)
             except BadInput as error:
                 if not self.broken[i]:
                     self.broken[i] = True
                     print(f'skipped {error}', file=sys.stderr, flush=True)
                 continue
-            return dither_if_constant(self.transform(image))
+            return dither_if_constant(self.transform.finish(image, generator))
         raise BadInput(f'{self.paths[0].parent}: none of its {len(self)} images can be read')
 
+    def _candidates(self, index: int, generator: torch.Generator | None) -> Iterator[int]:
+        yield index
+        if generator is None:   # pictures to watch: the next ones in order
+            yield from [*range(index + 1, len(self)), *range(index)]
+        else:
+            yield from torch.randperm(len(self), generator=generator).tolist()
 
-class EndlessSampler(Sampler):
-    """The indices 0…size−1 in a new random order each round, without end: none is left out, no epoch stalls."""
+    def _prepared(self, index: int) -> Image.Image:
+        if self.cache is not None and index in self.cache:
+            return self.cache[index]
+        image = self.transform.resize(read_image(self.paths[index], self.channels))
+        if self.cache is not None:
+            size = image.width * image.height * (4 if image.mode == 'F' else len(image.getbands()))
+            if size <= self.room:
+                self.cache[index] = image
+                self.room -= size
+        return image
 
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed = size, seed
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed)
-        while True:
-            yield from torch.randperm(self.size, generator=generator).tolist()
+def free_memory() -> int:
+    """Bytes of memory that are free for this process, as far as the system says."""
+    try:
+        lines = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+        free = int(lines['MemAvailable'].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):   # not Linux
+        return 8 * 2 ** 30
+    return free // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+
+
+class EndlessBatches:
+    """Batches of draws without end. Each round has every image once, in a new random order, and flows into the next.
+
+    What is drawn depends on the seed and on the place in the stream alone. So a stream can start anywhere, and can be
+    dealt out to any number of processes and loader workers: each batch is the same.
+
+    Args:
+        size: how many images there are.
+        batch_size: of one process.
+        seed: of the orders, flips and crops.
+        start: how many images of the stream have been taken already.
+        rank, world_size: of the processes that share each batch, this one's number and their count.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1):
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.first, self.stride = start + rank * batch_size, world_size * batch_size
+        self._round, self._order = -1, []
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for first in itertools.count(self.first, self.stride):
+            yield [self.draw(place) for place in range(first, first + self.batch_size)]
+
+    def draw(self, place: int) -> Draw:
+        """What stands at a place of the stream, counted from 0."""
+        number, place_in_round = divmod(place, self.size)
+        if number != self._round:
+            generator = torch.Generator().manual_seed(mixed_seed(self.seed, 'round', number))
+            self._round, self._order = number, torch.randperm(self.size, generator=generator).tolist()
+        return Draw(self._order[place_in_round], mixed_seed(self.seed, 'place', place))
+
+
+def mixed_seed(*parts: int | str) -> int:
+    """A seed that hangs on all the parts: sums of seeds and counts would meet again in other runs and places."""
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), 'big') >> 1
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
@@ -224,7 +308,8 @@ def training_set(config: dict, domain: str) -> ImageDataset:
     """Randomly flipped and cropped training images of `domain` ('a' or 'b')."""
     crop = (config['crop_image_height'], config['crop_image_width'])
     transform = Transform(new_size_of(config, domain), crop, augment=True)
-    return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform)
+    return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform,
+                        config.get('cache', 'none'))
 
 
 def display_set(config: dict, split: str, domain: str) -> ImageDataset:
@@ -241,14 +326,40 @@ def first_images(dataset: ImageDataset, count: int) -> Tensor:
     return torch.stack([dataset[i % len(dataset)] for i in range(count)])
 
 
-def stream(dataset: ImageDataset, batch_size: int, num_workers: int, seed: int,
-           pin_memory: bool) -> Generator[Tensor, None, None]:
-    """An endless iterator over shuffled batches (batch_size, C, H, W). Its `close` sends the workers home."""
-    # Without workers the augmentation draws from the global generator; with them, from seeds of this one.
-    loader = DataLoader(
-        dataset, batch_size, sampler=EndlessSampler(len(dataset), seed), num_workers=num_workers, pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_main_process, generator=torch.Generator().manual_seed(seed))
-    yield from loader
+def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
+           pin_memory: bool = False) -> Generator[Tensor, None, None]:
+    """An endless iterator over batches (batch_size, C, H, W), read ahead by workers. Its `close` sends them home.
+
+    Raises:
+        BadInput: not one of the images can be read.
+        RuntimeError: a worker has died, or could not read what no file of images is to blame for.
+    """
+    if dataset.cache is not None and num_workers:
+        yield from _by_threads(dataset, batches, num_workers, pin_memory)
+        return
+    loader = DataLoader(dataset, batch_sampler=batches, num_workers=num_workers, pin_memory=pin_memory,
+                        prefetch_factor=4 if num_workers else None, worker_init_fn=_leave_signals_to_the_main_process)
+    try:
+        yield from loader
+    except BadInput as error:   # a worker's comes with its traceback
+        raise BadInput(str(error).strip().splitlines()[-1].removeprefix('data.BadInput: ')) from None
+
+
+def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
+                pin_memory: bool) -> Generator[Tensor, None, None]:
+    # Threads share one cache, where each process would fill its own; decoding and resizing run beside each other.
+    def read(draws: list[Draw]) -> Tensor:
+        batch = torch.stack([dataset[draw] for draw in draws])
+        return batch.pin_memory() if pin_memory else batch
+
+    pool, ahead = ThreadPoolExecutor(num_workers, 'reader'), collections.deque()
+    try:
+        for draws in batches:
+            ahead.append(pool.submit(read, draws))
+            if len(ahead) > 4 * num_workers:
+                yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def new_size_of(config: dict, domain: str) -> int:

@@ -1,4 +1,4 @@
-"""Several processes that train as one, a GPU each (on CPUs too): started by torchrun, which sets the variables read here.
+"""Several processes that train as one, a GPU each (CPUs too): started by torchrun, which sets the variables read here.
 
 N processes at batch b do what one process does at batch N·b: each holds the whole trainer, takes its share of every
 batch and of the noise, and steps with the mean of all gradients. Alone, everything here is free of effect.
@@ -108,3 +108,26 @@ def agreed(value: int) -> int:
     shared = torch.tensor(value)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return int(shared)
+
+
+def check_same(value: int, otherwise: str) -> None:
+    """Make sure that the processes hold the same number.
+
+    Raises:
+        BadInput: with the text `otherwise`.
+    """
+    if world_size() > 1 and agreed(value) != (2 ** 62 - agreed(2 ** 62 - value)):
+        raise BadInput(otherwise)
+
+
+def share_batch_norms(trainer: torch.nn.Module, device: torch.device) -> None:
+    """Let batch norms, if there are any, take their statistics over the whole batch and not over one process's share.
+
+    Raises:
+        BadInput: on CPUs, for which PyTorch has no such layer.
+    """
+    if world_size() == 1 or not any(isinstance(module, torch.nn.BatchNorm2d) for module in trainer.modules()):
+        return
+    if device.type != 'cuda':
+        raise BadInput('dis.norm: bn cannot be shared by several processes on CPUs; take another norm, or one process')
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm(trainer)

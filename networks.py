@@ -341,7 +341,8 @@ class ToImageConv2dBlock(Conv2dBlock):
         if x.device.type != 'cpu' or x.shape[2] % 2 or x.shape[3] % 2:
             return super().forward(x)
         weight, bias = self.conv.weight, self.conv.bias
-        four = torch.stack([F.pad(weight, (right, 1 - right, down, 1 - down)) for down in (0, 1) for right in (0, 1)], 1)
+        places = [(right, 1 - right, down, 1 - down) for down in (0, 1) for right in (0, 1)]
+        four = torch.stack([F.pad(weight, place) for place in places], dim=1)
         # Channels last: the gradient of so few channels takes half the time then.
         x = self.pad(x).contiguous(memory_format=torch.channels_last)
         y = F.conv2d(x, four.flatten(0, 1), bias.repeat_interleave(4), stride=2)

@@ -6,6 +6,7 @@
            and the losses stay in 32 bits
 """
 import contextlib
+import os
 
 import torch
 
@@ -32,3 +33,11 @@ def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractC
     if precision != 'bf16':
         return contextlib.nullcontext()
     return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def set_deterministic(deterministic: bool) -> None:
+    """Choose, from now on in this process, kernels that give the same bits each time, or those that are quickest."""
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')   # cuBLAS wants to be told before its first product

@@ -2,90 +2,155 @@
 
     python train.py --config configs/edges2shoes_folder.yaml
     python train.py --config configs/edges2shoes_folder.yaml --resume
+    torchrun --nproc_per_node 4 train.py --config configs/edges2shoes_folder.yaml
 """
+import errno
 import shlex
 import signal
 import sys
-from pathlib import Path
+import time
+from argparse import BooleanOptionalAction
+from collections.abc import Iterable, Iterator
 
 import torch
-import yaml
-from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
-from checkpoints import latest_snapshot
+import distributed
+from checkpoints import load_networks
 from config import load_config
-from data import describe_images, display_set, first_images, stream, training_set, workers_of
-from trainer import TRAINERS
-from utils import (
-    Parser,
-    at_least,
-    choose_device,
-    make_folder,
-    picture_grid,
-    run_command,
-    write_page,
-    write_picture,
+from data import (
+    EndlessBatches,
+    describe_images,
+    display_set,
+    first_images,
+    mixed_seed,
+    stream,
+    training_set,
+    workers_of,
 )
+from precision import PRECISIONS, set_deterministic, set_precision
+from run import Run
+from trainer import TRAINERS
+from utils import Parser, RunEnded, at_least, choose_device, peak_memory, run_command
+
+TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 
 
 def parse_arguments(argv: list[str] | None = None):
     parser = Parser('Train MUNIT (or UNIT) on two folders of images.', config='configs/edges2handbags_folder.yaml')
-    parser.add_argument('--resume', action='store_true', help='go on from the newest checkpoint of this run')
-    parser.add_argument('--max_iter', type=at_least(1), help="in place of the config's")
-    parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")
+    parser.add_argument('--resume', action='store_true', help='go on from the newest whole snapshot of this run, '
+                        'or start where there is none')
+    parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning)')
     parser.add_argument('--seed', type=at_least(0), help='of everything random (default: another each time)')
+    for name in ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots'):
+        parser.add_argument(f'--{name}', type=at_least(1), help="in place of the config's")
+    parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")
+    parser.add_argument('--precision', choices=PRECISIONS, help="in place of the config's")
+    parser.add_argument('--cache', choices=('none', 'ram'), help="in place of the config's")
+    for name in ('deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations'):
+        parser.add_argument(f'--{name}', action=BooleanOptionalAction, default=None, help="in place of the config's")
     return parser.parse_args(argv)
+
+
+OVERRIDES = ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots', 'data_root', 'precision', 'cache',
+             'deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations')
 
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    overrides = {'max_iter': opts.max_iter, 'data_root': opts.data_root}
+    device = choose_device(distributed.start(opts.device))
+    overrides = {name: getattr(opts, name) for name in OVERRIDES}
     config = load_config(opts.config, opts.trainer, overrides, data=True)
+    run = Run(opts, config['max_iter'], config['image_save_iter'])
     sets = [training_set(config, domain) for domain in 'ab']
     shown_sets = {split: [display_set(config, split, domain) for domain in 'ab'] for split in ('train', 'test')}
     for split, datasets in (('train', sets), ('test', shown_sets['test'])):
         for domain, dataset in zip('AB', datasets, strict=True):
-            print(describe_images(split + domain, dataset.paths, dataset.channels))
+            run.say(describe_images(split + domain, dataset.paths, dataset.channels))
     shown = {split: [first_images(dataset, config['display_size']) for dataset in datasets]
              for split, datasets in shown_sets.items()}
-    run = Run(opts)
+    run.lock()
 
-    torch.backends.cudnn.benchmark = True
-    seed = torch.seed() % 2 ** 31 if opts.seed is None else opts.seed
+    set_precision(config['precision'])
+    set_deterministic(config['deterministic'])
+    seed = distributed.agreed(torch.seed() % 2 ** 31 if opts.seed is None else opts.seed)
     torch.manual_seed(seed)
-    trainer = TRAINERS[opts.trainer](config).to(device)
+    trainer = TRAINERS[opts.trainer](config)
+    distributed.share_batch_norms(trainer, device)
+    layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
+    trainer.to(device=device, memory_format=layout)
     start = trainer.resume(run.checkpoints) if opts.resume else 0
-    torch.manual_seed(seed + start)   # a resumed run must not see again the noise and the images that it began with
-    print(f'{opts.trainer} on {device}, seed {seed}, iterations {start} to {config["max_iter"]}')
-    print(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}')
+    distributed.check_same(start, f'--output_path {opts.output_path}: the processes see different snapshots there; '
+                                  f'it should be a folder that all machines share')
+    if opts.init_from and not start:
+        load_networks(opts.init_from, {'a': trainer.gen_a, 'b': trainer.gen_b}, '--init_from')
+    seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
+    drawn = trainer.progress.get('drawn', start * config['batch_size'] * distributed.world_size())
+    if config['compile']:
+        trainer.compile_step(config['cuda_graphs'])
 
-    streams = [stream(dataset, config['batch_size'], workers_of(config), 2 * (seed + start) + i, device.type == 'cuda')
-               for i, dataset in enumerate(sets)]
+    processes = f', {distributed.world_size()} processes' if distributed.world_size() > 1 else ''
+    run.say(f'{opts.trainer} on {device}{processes}, seed {seed}, iterations {start} to {config["max_iter"]}')
+    run.say(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}' + (
+        ' (--resume: no whole snapshot there)' if opts.resume else ''))
+
+    batches = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(seed, domain), drawn,
+                              distributed.rank(), distributed.world_size())
+               for dataset, domain in zip(sets, 'ab', strict=True)]
+    streams = [stream(dataset, batches_of_one, workers_of(config), device.type == 'cuda')
+               for dataset, batches_of_one in zip(sets, batches, strict=True)]
+    places = config['batch_size'] * distributed.world_size()   # of a stream, taken by each iteration
 
     def save_pictures(split: str, postfix: str, step: int) -> None:
         rows = trainer.sample(*(images.to(device) for images in shown[split]))
-        run.save_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
+        run.write_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
 
     def save_snapshot(step: int) -> None:
-        trainer.save(run.checkpoints, step)
-        run.bar.write(f'saved {run.checkpoints / f"gen_{step:08d}.pt"}')
+        if run.writes:
+            trainer.save(run.checkpoints, step, config['keep_snapshots'])
+            run.say(f'saved {run.checkpoints / f"gen_{step:08d}.pt"}')
+
+    def names_of_last_batches(count: int) -> str:
+        places_now = range(max(0, trainer.progress['drawn'] - min(count * places, 4)), trainer.progress['drawn'])
+        return ', '.join(str(dataset.paths[of_domain.draw(place).index])
+                         for place in places_now for dataset, of_domain in zip(sets, batches, strict=True))
+
+    def log(losses: dict, step: int) -> None:
+        values = distributed.average(losses)
+        bad = int(trainer.bad_steps)
+        run.write_losses({**values, **({'bad_steps': bad} if bad else {})}, step)
+
+    def ended(status: int, why: str) -> RunEnded:
+        return RunEnded(status, f'{why}; to go on: python train.py {resume_line(argv)}')
 
     stop = StopSignal()
-    run.start(start, config, overrides)
     step = start
     try:
-        for x_a, x_b in zip(*streams, strict=True):
+        run.start(start, opts.resume, overrides)
+        clock = Clock(zip(*streams, strict=True))
+        for x_a, x_b in clock:
             if step >= config['max_iter']:
                 break
+            # Noise hangs on the seed and the step alone: a resumed run draws what an uninterrupted one does.
+            torch.manual_seed(mixed_seed(seed, 'noise', step))
             trainer.update_learning_rate()                                                # before the update
-            losses = trainer.update(x_a.to(device, non_blocking=True), x_b.to(device, non_blocking=True))
+            losses = trainer.update(x_a.to(device, non_blocking=True, memory_format=layout),
+                                    x_b.to(device, non_blocking=True, memory_format=layout))
 
             step += 1
-            last = step == config['max_iter'] or stop.signal is not None
+            trainer.progress['drawn'] = drawn + (step - start) * places
+            too_many = sum(int(dataset.broken.sum()) for dataset in sets) > config['max_bad_images']
+            reason = distributed.agreed(max(stop.number, TOO_MANY_BAD_IMAGES if too_many else 0))
+            looked_at = step % config['log_iter'] == 0 or device.type == 'cpu'   # elsewhere looking means waiting
+            in_a_row = int(trainer.bad_in_a_row) if looked_at else 0
+            last = step == config['max_iter'] or reason or in_a_row >= config['max_bad_steps']
+            if step == start + 1:
+                run.say(f'step {step}: {clock.seconds():.2f} s'
+                        + (' with compiling' if config['compile'] else '') + f', peak memory {peak_memory(device)}')
+            if step == start + 11:
+                run.say(f'steps {start + 2} to {step}: {clock.seconds_of_later_steps():.3f} s/it, '
+                        f'{clock.share_waiting():.0%} of it waiting for data')
             if step % config['log_iter'] == 0:
-                run.log(losses, step)
+                log(losses, step)
             if step % config['image_save_iter'] == 0:
                 save_pictures('test', f'{step:08d}', step)
                 save_pictures('train', f'{step:08d}', step)
@@ -96,78 +161,74 @@ def main(argv: list[str] | None = None) -> int:
             run.bar.update()
             if last:   # decided before the snapshot: a signal that comes later than that ends the next iteration
                 break
+    except OSError as error:
+        if error.errno not in DISK_FAULTS:
+            raise
+        raise ended(4, f'cannot write {error.filename or run.folder}: {error.strerror}; the last whole snapshot in '
+                       f'{run.checkpoints} stays. Make room') from None
+    except torch.OutOfMemoryError:
+        raise RunEnded(2, f'out of memory on {device}: batch_size {config["batch_size"]}, crop '
+                          f'{config["crop_image_height"]}×{config["crop_image_width"]}, gen.dim '
+                          f'{config["gen"]["dim"]}, dis.dim {config["dis"]["dim"]}; lower one of them, or set '
+                          f'precision: bf16 or checkpoint_activations: true') from None
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        save_snapshot(step)
+        raise ended(3, f'a process that reads images has died after step {step} '
+                       f'({str(error).splitlines()[0]})') from None
     finally:
-        for batches in streams:
-            batches.close()
+        for of_domain in streams:
+            of_domain.close()
         run.close()
 
+    if in_a_row >= config['max_bad_steps']:
+        raise ended(3, f'the gradients of {in_a_row} iterations in a row up to step {step} were not finite; none of '
+                       f'them changed the weights. Look at the last images, {names_of_last_batches(in_a_row)}')
+    if reason == TOO_MANY_BAD_IMAGES:
+        raise ended(3, f'more than max_bad_images {config["max_bad_images"]} images could not be read (named above)')
     if step < config['max_iter']:
-        print(f'stopped by {stop.signal.name} after step {step}; to go on: python train.py {resume_line(argv)}')
-        return 128 + stop.signal
-    print(f'finished {step} iterations\n  pictures     {run.folder / "index.html"}\n'
-          f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {run.logs}')
+        name = signal.Signals(reason).name
+        run.say(f'stopped by {name} after step {step}; to go on: python train.py {resume_line(argv)}')
+        return 128 + reason
+    run.say(f'finished {step} iterations, {clock.share_waiting():.0%} of the time waiting for data\n'
+            f'  pictures     {run.folder / "index.html"}\n'
+            f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {run.logs}')
     return 0
 
 
-class Run:
-    """The files that a run writes, under the original's names: logs/NAME and outputs/NAME."""
-
-    def __init__(self, opts):
-        self.config_file = Path(opts.config)
-        self.name = self.config_file.stem
-        self.folder = Path(opts.output_path) / 'outputs' / self.name
-        self.images = self.folder / 'images'
-        self.checkpoints = self.folder / 'checkpoints'
-        self.logs = Path(opts.output_path) / 'logs' / self.name
-
-    def start(self, step: int, config: dict, overrides: dict) -> None:
-        """Make the folders, keep the config, open TensorBoard's file and the bar. Nothing is written before."""
-        for folder in (self.images, self.checkpoints, self.logs):
-            make_folder(folder, '--output_path')
-        earlier = latest_snapshot(self.checkpoints)
-        if earlier is not None and not step:
-            print(f'{self.checkpoints} holds snapshots of an earlier run up to step {earlier}, which this one will '
-                  f'overwrite; --resume would go on from there', file=sys.stderr)
-        write_config(self.config_file, self.folder / 'config.yaml', overrides)
-        self.image_save_iter = config['image_save_iter']
-        self.writer = SummaryWriter(str(self.logs))
-        self.bar = tqdm(total=config['max_iter'], initial=step, dynamic_ncols=True,
-                        mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
-                        bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
-
-    def log(self, losses: dict, step: int) -> None:
-        """Write every loss under its name, and the totals on the progress bar."""
-        values = {name: float(value) for name, value in losses.items()}
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
-        totals = {name.split('_')[1]: f'{value:.3f}' for name, value in values.items() if name.endswith('_total')}
-        self.bar.set_postfix(totals, refresh=False)
-
-    def save_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
-        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture, and index.html."""
-        for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
-            grid = picture_grid(images)
-            write_picture(grid, self.images / f'gen_{way}_{postfix}.jpg')
-            if not postfix.endswith('_current'):
-                self.writer.add_image(f'gen_{way}_{postfix.split("_")[0]}', grid.numpy(), step)
-        write_page(self.folder, self.name, kinds, step, range(self.image_save_iter, step + 1, self.image_save_iter))
-
-    def close(self) -> None:
-        """Flush and close what `start` opened."""
-        self.bar.close()
-        self.writer.close()
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
-def write_config(source: Path, target: Path, overrides: dict) -> None:
-    """Copy the config file beside the outputs, comments and all, with the command line's values in their lines."""
-    lines = source.read_text(encoding='utf-8-sig').splitlines()
-    for key, value in overrides.items():
-        if value is not None:
-            kept = [line for line in lines if not line.startswith(f'{key}:')]
-            if key == 'data_root':
-                kept = [line for line in kept if not line.startswith(('data_folder_', 'data_list_'))]
-            lines = [*kept, yaml.safe_dump({key: value}).strip() + '   # from the command line']
-    target.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+class Clock:
+    """Passes batches on, and measures what share of the time is spent waiting for them."""
+
+    def __init__(self, batches: Iterable):
+        self.batches, self.count, self.waited = iter(batches), 0, 0.0
+        self.begin = self.first = time.perf_counter()
+
+    def __iter__(self) -> Iterator:
+        while True:
+            before = time.perf_counter()
+            batch = next(self.batches)
+            now = time.perf_counter()
+            self.count += 1
+            if self.count == 2:   # the first iteration starts workers, kernels and much else: left out
+                self.first, self.waited = before, 0.0
+            self.waited += now - before
+            yield batch
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.begin
+
+    def seconds_of_later_steps(self) -> float:
+        """Seconds an iteration, the first left out."""
+        return (time.perf_counter() - self.first) / max(1, self.count - 1)
+
+    def share_waiting(self) -> float:
+        """The share of the time since the first iteration that was spent waiting for data."""
+        return self.waited / max(1e-9, time.perf_counter() - self.first) if self.count > 1 else 0.0
 
 
 def resume_line(argv: list[str] | None) -> str:
@@ -177,15 +238,16 @@ def resume_line(argv: list[str] | None) -> str:
 
 
 class StopSignal:
-    """Remembers that SIGINT or SIGTERM came, so that the iteration ends before the run does; a second one kills."""
+    """Remembers that SIGINT, SIGTERM or SIGUSR1 came, so that the iteration ends before the run does; again, it kills."""
 
     def __init__(self):
-        self.signal = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
+        self.number = 0
+        for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
+            if hasattr(signal, name):   # the last not on Windows
+                signal.signal(getattr(signal, name), self._remember)
 
     def _remember(self, number: int, _) -> None:
-        self.signal = signal.Signals(number)
+        self.number = number
         signal.signal(number, signal.SIG_DFL)
 
 

@@ -7,6 +7,7 @@
 and encodes the images once for the two, since the generators do not change in between.
 """
 import functools
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from checkpoints import find_vgg_weights, latest_snapshot, load_file, load_networks, load_vgg_weights, save_file
+import snapshots
+from checkpoints import find_vgg_weights, load_networks, load_vgg_weights
 from data import BadInput
 from distributed import average_gradients, share_of, world_size
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights, keep_less
@@ -136,11 +138,16 @@ class Trainer(nn.Module):
             raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
         self.config = config
         self.iteration = 0       # the next one
+        self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
         self.gen_a = self.Generator(config['input_dim_a'], config['gen'])
         self.gen_b = self.Generator(config['input_dim_b'], config['gen'])
         self.dis_a = MsImageDis(config['input_dim_a'], config['dis'])
         self.dis_b = MsImageDis(config['input_dim_b'], config['dis'])
         self._draw_display_styles()
+        # Iterations in which a gradient was not finite, so that an optimizer did not step. They lie where the networks
+        # do: counting them waits for nothing.
+        for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
+            self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
 
         self.gen_opt = self._adam(self.gen_a, self.gen_b)
         self.dis_opt = self._adam(self.dis_a, self.dis_b)
@@ -176,7 +183,7 @@ class Trainer(nn.Module):
         return vgg
 
     def _draw_display_styles(self) -> None:
-        """What pictures that are to be compared over a run have in common."""
+        """Draw what pictures that are to be compared over a run have in common."""
 
     @property
     def device(self) -> torch.device:
@@ -186,7 +193,7 @@ class Trainer(nn.Module):
         """Let torch.compile make kernels of what an iteration computes; the first iteration then takes minutes.
 
         Args:
-            cuda_graphs: also record the kernels' launches and replay them, which pays where launching is the bottleneck.
+            cuda_graphs: also record the kernels' launches and replay them: pays where launching is the bottleneck.
             backend: of torch.compile.
         """
         options = {'mode': 'reduce-overhead'} if cuda_graphs else {}
@@ -206,8 +213,12 @@ class Trainer(nn.Module):
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
+        self._bad.zero_()
         codes = self.encode(x_a, x_b)
-        return {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
+        losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
+        self.bad_steps += self._bad
+        self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
+        return losses
 
     @in_precision
     def dis_loss(self, a: str, x_a: Tensor, x_ba: Tensor) -> Tensor:
@@ -250,10 +261,18 @@ class Trainer(nn.Module):
         perceptual = perceptual_loss(self.vgg, x_ba, x_b) if self.config['vgg_w'] > 0 else x_ba.new_zeros(())
         return adversarial, perceptual
 
-    @staticmethod
-    def _step(optimizer: torch.optim.Optimizer) -> None:
-        average_gradients(p for group in optimizer.param_groups for p in group['params'])
-        optimizer.step()
+    def _step(self, optimizer: torch.optim.Adam) -> None:
+        """Step with the gradients that have gathered, the mean over all processes; not at all if one is not finite."""
+        parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+        average_gradients(parameters)
+        gradients = [p.grad for p in parameters]
+        bad = ~torch.stack(torch._foreach_norm(gradients)).isfinite().all()
+        self._bad |= bad
+        if self.config.get('fused', True):
+            optimizer.found_inf = bad.float()   # the kernel looks at it itself: a GPU is not waited for
+            optimizer.step()
+        elif not bad:
+            optimizer.step()
         optimizer.zero_grad()   # now, not before the next: gradients of one update take no memory during the other
 
     # -- save and resume ----------------------------------------------------------------------------------------------
@@ -261,48 +280,79 @@ class Trainer(nn.Module):
     def _parts(self) -> dict[str, dict[str, nn.Module]]:
         return {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def _optimizers(self) -> dict[str, torch.optim.Adam]:
         return {'gen': self.gen_opt, 'dis': self.dis_opt}
 
-    def save(self, folder: str | Path, step: int) -> None:
-        """Write gen_%08d.pt, dis_%08d.pt and optimizer.pt after `step` iterations."""
-        folder = Path(folder)
-        for kind, networks in self._parts().items():
-            save_file({name: network.state_dict() for name, network in networks.items()},
-                      folder / f'{kind}_{step:08d}.pt')
-        save_file({kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()},
-                  folder / 'optimizer.pt')
+    def save(self, folder: str | Path, step: int, keep: int = 0) -> None:
+        """Write the snapshot of `step` iterations: gen_%08d.pt, dis_%08d.pt, state_%08d.pt and optimizer.pt.
 
-    def resume(self, folder: str | Path) -> int:
-        """Load the newest snapshot that `save`, or the original, wrote into `folder`; the step it was taken after.
-
-        Returns:
-            The step; 0 if the folder holds no snapshot. Without an optimizer.pt the moments start anew.
+        Args:
+            keep: how many of the newest snapshots stay; 0 for all.
 
         Raises:
-            BadInput: a file that cannot be read or does not fit the config.
+            OSError: the disk is full, or fails; earlier snapshots stay as they were.
+        """
+        networks = {kind: {name: network.state_dict() for name, network in parts.items()}
+                    for kind, parts in self._parts().items()}
+        optimizers = {kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()}
+        progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
+        state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
+        snapshots.write(Path(folder), step, networks, state, keep)
+
+    def resume(self, folder: str | Path) -> int:
+        """Load the newest snapshot that `save`, or the original, wrote whole into `folder`; the step of it.
+
+        Newer files that cannot be used are named on stderr. Without a state the moments start anew.
+
+        Returns:
+            The step; 0 if the folder holds no snapshot.
+
+        Raises:
+            BadInput: a file that does not fit the config.
         """
         folder = Path(folder)
-        step = latest_snapshot(folder)
+        step, passed_over = snapshots.newest(folder)
+        for line in passed_over:
+            print(f'{folder}: passed over {line}', file=sys.stderr)
         if step is None:
             return 0
         for kind, networks in self._parts().items():
-            load_networks(folder / f'{kind}_{step:08d}.pt', networks)
-        if (folder / 'optimizer.pt').exists():
-            states = load_file(folder / 'optimizer.pt')
+            load_networks(snapshots.file_of(folder, kind, step), networks)
+        state = snapshots.read_state(folder, step)
+        if state:
             for kind, optimizer in self._optimizers().items():
-                try:
-                    optimizer.load_state_dict(states[kind])
-                    fits = all(p.shape == optimizer.state[p][moment].shape for group in optimizer.param_groups
-                               for p in group['params'] if p in optimizer.state for moment in ('exp_avg', 'exp_avg_sq'))
-                except (KeyError, ValueError, TypeError, AttributeError):
-                    fits = False
-                if not fits:
-                    raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
-                                   f'move it away to go on with fresh moments')
-                self._set_hyperparameters(optimizer)   # the config may have changed since
+                self._load_optimizer(optimizer, state.get(kind), folder)
+        else:
+            print(f'{folder}: no state of optimizers for step {step}; moments start anew', file=sys.stderr)
+        self.progress = dict(state.get('progress', {}))
+        self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
+        self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
+        self._restore_display_styles(state.get('display_styles', {}))
         self.iteration = step
         return step
+
+    def _load_optimizer(self, optimizer: torch.optim.Adam, state: dict | None, folder: Path) -> None:
+        try:
+            own = optimizer.param_groups[0]
+            # How the steps are computed is not the file's to say, nor where their counts lie.
+            groups = [{**group, **{key: own[key] for key in ('fused', 'foreach', 'capturable')}}
+                      for group in state['param_groups']]
+            optimizer.load_state_dict({**state, 'param_groups': groups})
+            fits = all(p.shape == optimizer.state[p][moment].shape for group in optimizer.param_groups
+                       for p in group['params'] if p in optimizer.state for moment in ('exp_avg', 'exp_avg_sq'))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            fits = False
+        if not fits:
+            raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
+                           f'move it away to go on with fresh moments')
+        self._set_hyperparameters(optimizer)   # the config may have changed since
+
+    def _display_styles(self) -> dict[str, Tensor]:
+        """What pictures that are to be compared over a run have in common."""
+        return {}
+
+    def _restore_display_styles(self, styles: dict[str, Tensor]) -> None:
+        """Take up what `_display_styles` gave, as far as it fits."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -319,6 +369,14 @@ class MUNIT_Trainer(Trainer):
         n = self.config['display_size']
         self.register_buffer('s_a', self._draw_styles(n), persistent=False)
         self.register_buffer('s_b', self._draw_styles(n), persistent=False)
+
+    def _display_styles(self) -> dict[str, Tensor]:
+        return {'a': self.s_a.cpu(), 'b': self.s_b.cpu()}
+
+    def _restore_display_styles(self, styles: dict[str, Tensor]) -> None:
+        for name, own in (('a', self.s_a), ('b', self.s_b)):
+            if name in styles and styles[name].shape == own.shape:
+                own.copy_(styles[name])
 
     def _draw_styles(self, n: int) -> Tensor:
         """n styles from the prior N(0, 1), as (n, style_dim, 1, 1)."""

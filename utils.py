@@ -69,6 +69,14 @@ def at_least(low: int) -> Callable[[str], int]:
     return parse
 
 
+class RunEnded(Exception):
+    """A run that had to end before its time: what the user sees, and the exit status."""
+
+    def __init__(self, status: int, line: str):
+        super().__init__(line)
+        self.status = status
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit with its status; a user's mistake becomes its line on stderr and status 2."""
     for output in (sys.stdout, sys.stderr):   # a console or log of another encoding must not end a run at a × sign
@@ -79,6 +87,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except RunEnded as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.status)
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
         sys.exit(130)
 
@@ -99,6 +110,18 @@ def choose_device(name: str) -> torch.device:
         raise BadInput(f'--device {name}: this machine has {there[device.type]} {device.type} devices that PyTorch '
                        f'can use; --device auto takes what is there')
     return device
+
+
+def peak_memory(device: torch.device) -> str:
+    """The most memory that this process has held: on the GPU, or in RAM."""
+    if device.type == 'cuda':
+        return f'{torch.cuda.max_memory_allocated(device) / 2 ** 30:.2f} GiB on {torch.cuda.get_device_name(device)}'
+    try:
+        import resource
+    except ImportError:   # Windows
+        return 'unknown'
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2 ** 30:.2f} GiB'
 
 
 def make_folder(path: str | Path, flag: str) -> Path:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from data import (
     BadInput,
-    EndlessSampler,
+    Draw,
+    EndlessBatches,
     ImageDataset,
     Transform,
     describe_images,
@@ -266,9 +267,8 @@ def test_a_white_image_has_usable_gradients_only_when_dithered(dithered):
     x_a = (dither_if_constant(white) if dithered else white)[None]
     trainer = filled_trainer(MUNIT_Trainer, config_with())
     torch.manual_seed(0)
-    trainer.gen_update(x_a, torch.rand(1, 3, 64, 64) * 2 - 1)
-    gradients = [p.grad for p in trainer.gen_opt.param_groups[0]['params']]
-    assert all(g.isfinite().all() for g in gradients) == dithered
+    trainer.update(x_a, torch.rand(1, 3, 64, 64) * 2 - 1)
+    assert bool(trainer.bad_steps == 0) == dithered
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
@@ -284,47 +284,78 @@ def numbers(batch: torch.Tensor) -> list[int]:
     return [round((image.mean().item() + 1) * 12.75) for image in batch]
 
 
+def draws(count: int, batches: EndlessBatches) -> list[Draw]:
+    return [draw for batch in itertools.islice(batches, count) for draw in batch]
+
+
 def test_each_round_of_a_stream_has_every_image_once_in_another_order():
-    indices = list(itertools.islice(EndlessSampler(50, seed=3), 150))
+    indices = [draw.index for draw in draws(50, EndlessBatches(50, 3, seed=3))]
     rounds = [indices[:50], indices[50:100], indices[100:]]
     assert all(sorted(one) == list(range(50)) for one in rounds)
     assert rounds[0] != rounds[1] != rounds[2]
 
 
-def test_a_seed_means_an_order():
-    orders = [list(itertools.islice(EndlessSampler(50, seed), 70)) for seed in (3, 3, 4)]
-    assert orders[0] == orders[1] != orders[2]
+def test_a_seed_means_an_order_and_flips_and_crops():
+    one, again, other = (draws(70, EndlessBatches(50, 1, seed)) for seed in (3, 3, 4))
+    assert one == again
+    assert [draw.index for draw in one] != [draw.index for draw in other]
+    assert len({draw.seed for draw in one + other}) == 140
 
 
-@pytest.mark.parametrize('num_workers', [0, 2])
-def test_a_seed_means_flips_and_crops_too(tmp_path, num_workers):
+def test_a_stream_can_start_anywhere():
+    assert draws(30, EndlessBatches(7, 2, seed=1, start=26)) == draws(43, EndlessBatches(7, 2, seed=1))[26:]
+
+
+def test_processes_share_each_batch_of_one_process():
+    alone = list(itertools.islice(EndlessBatches(7, 6, seed=1, start=4), 5))
+    shares = [list(itertools.islice(EndlessBatches(7, 2, 1, 4, rank, 3), 5)) for rank in range(3)]
+    assert [sum(parts, []) for parts in zip(*shares, strict=True)] == alone
+
+
+def augmented_set(folder: Path, cache: str = 'none') -> ImageDataset:
     for i in range(3):
-        save(RGB, tmp_path / f'{i}.png')
-    dataset = ImageDataset(list_folder(tmp_path), 3, Transform(0, (8, 8), augment=True))
+        save(Image.fromarray(np.roll(RAMP, i * 9, axis=1)), folder / f'{i}.png')
+    return ImageDataset(list_folder(folder), 3, Transform(33, (8, 8), augment=True), cache)
 
-    def batches(seed: int) -> torch.Tensor:
-        if not num_workers:   # with workers, the seed of the stream is enough
-            torch.manual_seed(seed)
-        return torch.stack(list(itertools.islice(stream(dataset, 2, num_workers, seed, pin_memory=False), 4)))
 
-    first = batches(3)
-    assert torch.equal(first, batches(3)) and not torch.equal(first, batches(4))
+@pytest.mark.parametrize('cache', ['none', 'ram'])
+@pytest.mark.parametrize('num_workers', [0, 1, 2])
+def test_batches_do_not_depend_on_workers_cache_or_the_global_generator(tmp_path, num_workers, cache):
+    def batches(num_workers: int, cache: str) -> torch.Tensor:
+        torch.manual_seed(num_workers)
+        found = stream(augmented_set(tmp_path, cache), EndlessBatches(3, 2, seed=3), num_workers)
+        return torch.stack(list(itertools.islice(found, 8)))
+
+    assert torch.equal(batches(0, 'none'), batches(num_workers, cache))
+
+
+def test_a_cache_keeps_what_fits(tmp_path):
+    dataset = augmented_set(tmp_path, 'ram')
+    height, width = dataset.transform.resize(Image.fromarray(RAMP)).size[::-1]
+    dataset.room = 2 * 3 * height * width + 1
+    for i in range(3):
+        dataset[i]
+    assert sorted(dataset.cache) == [0, 1]
+    for path in dataset.paths:
+        path.unlink()
+    assert dataset[0].shape == (3, 8, 8)     # not read again
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_batches_go_on_over_the_end_of_a_round(tmp_path, num_workers):
-    batches = stream(numbered_set(tmp_path, 5), 3, num_workers, seed=0, pin_memory=False)
+    batches = stream(numbered_set(tmp_path, 5), EndlessBatches(5, 3, seed=0), num_workers)
     found = [number for batch in itertools.islice(batches, 5) for number in numbers(batch)]
     assert sorted(found[:5]) == sorted(found[5:10]) == sorted(found[10:]) == [0, 1, 2, 3, 4]
 
 
 def test_a_batch_may_be_larger_than_the_set(tmp_path):
-    batch = next(stream(numbered_set(tmp_path, 2), 5, 0, seed=0, pin_memory=False))
+    batch = next(stream(numbered_set(tmp_path, 2), EndlessBatches(2, 5, seed=0), 0))
     assert batch.shape == (5, 1, 4, 4) and set(numbers(batch)) == {0, 1}
 
 
 def test_the_larger_of_two_sets_is_used_up_too(tmp_path):
-    streams = [stream(numbered_set(tmp_path, count, str(count)), 1, 0, seed=0, pin_memory=False) for count in (2, 7)]
+    streams = [stream(numbered_set(tmp_path, count, str(count)), EndlessBatches(count, 1, seed=0), 0)
+               for count in (2, 7)]
     pairs = list(itertools.islice(zip(*streams, strict=True), 7))
     assert {numbers(b)[0] for _, b in pairs} == set(range(7))
 
@@ -333,7 +364,7 @@ def test_the_larger_of_two_sets_is_used_up_too(tmp_path):
 def test_a_broken_file_is_named_once_and_another_takes_its_place(tmp_path, capfd, num_workers):
     dataset = numbered_set(tmp_path, 4)
     dataset.paths[1].write_bytes(b'')
-    batches = stream(dataset, 2, num_workers, seed=0, pin_memory=False)
+    batches = stream(dataset, EndlessBatches(4, 2, seed=0), num_workers)
     found = [number for batch in itertools.islice(batches, 12) for number in numbers(batch)]
     assert set(found) == {0, 2, 3}
     assert capfd.readouterr().err.count(str(dataset.paths[1])) == 1

@@ -1,0 +1,136 @@
+"""The files of a training run, under the original's names: logs/NAME and outputs/NAME.
+
+Of several processes that train together only the first writes; the others call the same methods, to no effect.
+"""
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+import distributed
+import snapshots
+from data import BadInput
+from logs import Log, cut_back
+from utils import make_folder, picture_grid, write_page, write_picture
+
+
+class Run:
+    """Folders, lock, config, pictures, page, log and progress bar of a run.
+
+    Args:
+        opts: the command line: `config`, `output_path`.
+        max_iter, image_save_iter: of the config.
+    """
+
+    def __init__(self, opts, max_iter: int, image_save_iter: int):
+        self.config_file = Path(opts.config)
+        self.name = self.config_file.stem
+        self.folder = Path(opts.output_path) / 'outputs' / self.name
+        self.images = self.folder / 'images'
+        self.checkpoints = self.folder / 'checkpoints'
+        self.logs = Path(opts.output_path) / 'logs' / self.name
+        self.max_iter, self.image_save_iter = max_iter, image_save_iter
+        self.writes = distributed.rank() == 0
+        self.bar = tqdm(disable=True)
+
+    def say(self, line: str) -> None:
+        """A line for the reader of the terminal or of the job's log."""
+        if self.writes:
+            self.bar.write(line)
+
+    def lock(self) -> None:
+        """Make the folders and claim them; the claim ends with the process, however that ends.
+
+        Raises:
+            BadInput: they cannot be made, or another run is writing to them.
+        """
+        if not self.writes:
+            return
+        for folder in (self.images, self.checkpoints, self.logs):
+            make_folder(folder, '--output_path')
+        self._lock = open(self.folder / '.lock', 'a')   # noqa: SIM115 — open as long as the process lives
+        if not _claim(self._lock):
+            raise BadInput(f'{self.folder}: another run is writing there; wait for its end, or give another '
+                           f'--output_path')
+
+    def start(self, step: int, resumed: bool, overrides: dict) -> None:
+        """Keep the config, open the log and the bar, for the iterations from `step` on."""
+        if not self.writes:
+            return
+        earlier, _ = snapshots.newest(self.checkpoints)
+        if earlier is not None and not step:
+            print(f'{self.checkpoints} holds snapshots of an earlier run up to step {earlier}, which this one will '
+                  f'overwrite; --resume would go on from there', file=sys.stderr)
+        _write_config(self.config_file, self.folder / 'config.yaml', overrides)
+        if resumed:
+            cut_back(self.logs, step)
+        self.log = Log(self.logs)
+        self.bar = tqdm(total=self.max_iter, initial=step, dynamic_ncols=True,
+                        mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
+                        bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
+
+    def write_losses(self, losses: dict[str, float], step: int) -> None:
+        """Log every value under its name, and show the totals on the progress bar."""
+        if not self.writes:
+            return
+        self.log.add_scalars(losses, step)
+        totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
+        self.bar.set_postfix(totals, refresh=False)
+
+    def write_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
+        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture, and index.html."""
+        if not self.writes:
+            return
+        for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
+            grid, path = picture_grid(images), self.images / f'gen_{way}_{postfix}.jpg'
+            beside = path.with_suffix('.part.jpg')
+            try:
+                write_picture(grid, beside)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+            if not postfix.endswith('_current'):
+                self.log.add_picture(f'gen_{way}_{postfix.split("_")[0]}', grid.numpy(), step)
+        write_page(self.folder, self.name, kinds, step, range(self.image_save_iter, step + 1, self.image_save_iter))
+
+    def close(self) -> None:
+        """Close what `start` opened."""
+        self.bar.close()
+        if hasattr(self, 'log'):
+            self.log.close()
+
+
+def _claim(file) -> bool:
+    """Lock a file for this process alone; False where another process has it."""
+    try:
+        import fcntl
+    except ImportError:   # Windows
+        import msvcrt
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:   # a file system without locks: better unlocked than not at all
+        return True
+    return True
+
+
+def _write_config(source: Path, target: Path, overrides: dict) -> None:
+    """Copy the config file beside the outputs, comments and all, with the command line's values in their lines."""
+    lines = source.read_text(encoding='utf-8-sig').splitlines()
+    for key, value in overrides.items():
+        if value is not None:
+            kept = [line for line in lines if not line.startswith(f'{key}:')]
+            if key == 'data_root':
+                kept = [line for line in kept if not line.startswith(('data_folder_', 'data_list_'))]
+            lines = [*kept, yaml.safe_dump({key: value}).strip() + '   # from the command line']
+    beside = target.with_name(target.name + '.part')
+    beside.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    os.replace(beside, target)
