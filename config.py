@@ -17,7 +17,8 @@ from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 TRAINERS = ('MUNIT', 'UNIT')
 REQUIRED = object()
 MAX_CONFIG_BYTES = 128 * 2 ** 10
-MAX_CONFIG_VALUES = 5000
+MAX_CONFIG_VALUES = 1000
+MAX_BRACKETS = 20   # within each other: reading takes PyYAML the square of their number
 YAML_TAG = 'tag:yaml.org,2002:'
 PLAIN_TAGS = ('str', 'int', 'float', 'bool', 'null', 'map', 'seq', 'timestamp', 'merge')
 
@@ -185,6 +186,12 @@ class _PlainLoader(yaml.SafeLoader):
             else:
                 pending += node.value
         return root
+
+    def fetch_flow_collection_start(self, TokenClass: type) -> None:
+        if self.flow_level >= MAX_BRACKETS:
+            raise yaml.MarkedYAMLError(problem=f'more than {MAX_BRACKETS} brackets within each other',
+                                       problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
     def _check_scalar(self, node: yaml.ScalarNode) -> None:
         if node.tag in (f'{YAML_TAG}int', f'{YAML_TAG}float'):

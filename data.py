@@ -11,6 +11,7 @@ import re
 import signal
 import stat
 import sys
+import threading
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
 HEADERS_READ_AT_START = 500
 SECONDS_AFTER_SIGTERM = 60
+
+STDERR = threading.Lock()   # for the thread that turns it off and on again
 
 Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
 logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
@@ -169,7 +172,8 @@ def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXE
         with _opened(path) as image:
             fault = _fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
-                return _convert(ImageOps.exif_transpose(image), channels)
+                with _without_words_of_libtiff(image):
+                    return _convert(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # decoders raise almost anything when a file is broken
         reason = 'not an image' if type(error).__name__ == 'UnidentifiedImageError' else str(error) or repr(error)
         raise BadInput(f'{shown(path)}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
@@ -183,6 +187,22 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         warnings.simplefilter('ignore')
         with Image.open(path, formats=FORMATS) as image:
             yield image
+
+
+@contextlib.contextmanager
+def _without_words_of_libtiff(image: Image.Image) -> Iterator[None]:
+    """Keep libtiff, which writes a line for each odd line of a picture, off stderr while `image` is decoded."""
+    if not any(tile[0] == 'libtiff' for tile in image.tile):
+        yield
+        return
+    with STDERR, open(os.devnull, 'wb') as nowhere:
+        before = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def _fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
