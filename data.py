@@ -45,9 +45,10 @@ class BadInput(Exception):
 
 def shown(name: object, longest: int = 500) -> str:
     """A name as it may stand in a message: on one line, without what a terminal obeys, and not endless."""
-    text = str(name)
-    text = text if len(text) <= longest else f'{text[:longest // 2]}…{text[-longest // 2:]}'
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+    text, half = str(name), longest // 2
+    cut = text if len(text) <= longest else text[:half] + text[-half:]
+    clean = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in cut)
+    return clean if len(cut) == len(text) and len(clean) <= longest else f'{clean[:half]}…{clean[-half:]}'
 
 
 def why_no_file(path: str | Path) -> str:
@@ -83,7 +84,7 @@ def list_folder(folder: str | Path) -> list[Path]:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):   # links to folders may go round in a circle
                         folders.append(Path(entry.path))
-                    elif entry.name.lower().endswith(EXTENSIONS) and Path(entry.name).suffix and entry.is_file():
+                    elif Path(entry.name).suffix.lower() in EXTENSIONS and os.path.isfile(entry.path):
                         paths.append(Path(entry.path))
         except OSError:   # what may not be looked into holds no images for us
             continue

@@ -263,7 +263,7 @@ class Payload:
     def __init__(self, marker: Path, rng: random.Random):
         self.call = rng.choice([(os.system, (f'touch {marker}',)), (eval, (f'open({str(marker)!r}, "w")',)),
                                 (open, (str(marker), 'w')), (Path.touch, (marker,)),
-                                (os.mkdir, (str(marker),)), (getattr, (os, 'system'))])
+                                (os.mkdir, (str(marker),)), (exec, (f'open({str(marker)!r}, "w")',))])
 
     def __reduce__(self):
         return self.call
