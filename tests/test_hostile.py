@@ -119,7 +119,7 @@ ODD = {
     'quantized': (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), '_rebuild_qtensor'),
     'expanded': (lambda w: torch.zeros(1).expand(10 ** 6, 10 ** 6), 'tensor of 1000000000000 numbers over 1'),
     'numpy scalar': (lambda w: np.float64(3), 'numpy'),
-    'pairs of pairs': (lambda w: Call(collections.OrderedDict, [[nested_pairs(60), 1]]), 'a key that is a tuple'),
+    'pairs of pairs': (lambda w: Call(collections.OrderedDict, [[nested_pairs(24), 1]]), 'a key that is a tuple'),
     'module': (lambda w: torch.nn.Linear(1, 1), 'Linear'),
     'set': (lambda w: {1, 2}, 'set'),
 }
@@ -159,7 +159,7 @@ def test_compressed_parts_are_refused(gens, tmp_path):
     load_file(tmp_path / 'x.pt')
     rezipped(tmp_path / 'x.pt', how=zipfile.ZIP_DEFLATED)
     assert (tmp_path / 'x.pt').stat().st_size < 10 ** 5
-    refused(load_file, tmp_path / 'x.pt', words='compressed')
+    refused(load_file, tmp_path / 'x.pt', words='its parts are compressed')
 
 
 @pytest.mark.parametrize('legacy', [True, False])
@@ -328,14 +328,11 @@ def test_odd_blocks_beside_the_picture_say_nothing(tmp_path, capfd):
         warnings.simplefilter('error')
         assert read_image(tmp_path / 'a.png', 3).size == (40, 30)
         describe_images('trainA', [tmp_path / 'a.png'], 3)
-    picture().convert('1').save(tmp_path / 'a.tif', compression='group4')
+    picture().save(tmp_path / 'a.tif', compression='tiff_adobe_deflate')
     content = bytearray((tmp_path / 'a.tif').read_bytes())
-    content[8:60] = bytes(range(52))
+    content[100:130] = bytes(30)
     (tmp_path / 'a.tif').write_bytes(content)
-    try:
-        read_image(tmp_path / 'a.tif', 3)
-    except BadInput:
-        pass
+    refused(read_image, tmp_path / 'a.tif', 3)   # libtiff writes to stderr by itself
     assert capfd.readouterr() == ('', '')
     print('still there', file=sys.stderr)
     assert capfd.readouterr().err == 'still there\n'
