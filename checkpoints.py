@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from data import BadInput
+from data import BadInput, shown, why_no_file
 from networks import Vgg16
+from survey import Foreign, Refused, survey
 
 
 def write_file(content: dict, path: Path) -> int:
@@ -35,15 +36,22 @@ def load_file(path: str | Path, flag: str = '') -> dict:
     Raises:
         BadInput: the file is missing, broken, or holds more than tensors and plain containers.
     """
-    named = f'{flag} {path}'.strip()
+    named = f'{flag} {shown(path)}'.strip()
+    fault = why_no_file(path)
+    if fault:
+        raise BadInput(f'{named}: {fault}')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues
+            survey(path)
             content = torch.load(path, map_location='cpu', weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise BadInput(f'{named}: {error.strerror}') from None
-    except pickle.UnpicklingError:
-        raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers, '
+    except OSError as error:
+        raise BadInput(f'{named}: {error.strerror or "cannot be read"}') from None
+    except Refused as error:
+        raise BadInput(f'{named}: not loaded: {error}') from None
+    except (Foreign, pickle.UnpicklingError) as error:
+        found = f' ({shown(error, 80)})' if isinstance(error, Foreign) else ''
+        raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers{found}, '
                        f'which is not loaded') from None
     except Exception:   # what a broken file raises depends on where it is broken
         raise BadInput(f'{named}: not a checkpoint of PyTorch, or cut short') from None
@@ -60,9 +68,9 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
 
     Raises:
         BadInput: another kind of file (saying which one is wanted), or weights that do not fit the config (saying
-            which key disagrees, where that can be told).
+            which key disagrees, where that can be told), or that are not finite numbers.
     """
-    named = f'{flag} {path}'.strip()
+    named = f'{flag} {shown(path)}'.strip()
     content = load_file(path, flag)
     wanted, found = kind_of(next(iter(networks.values())).state_dict()), kind_of_file(content)
     if found != wanted:
@@ -79,6 +87,9 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
             lines = disagreements(state, own)
             raise BadInput(f'{named}: ' + '; '.join(lines).replace('input_dim', f'input_dim_{name}'))
+        fault = fault_of_numbers(state, own)
+        if fault:
+            raise BadInput(f'{named}: of network {name}, {fault}')
         network.load_state_dict(state)
 
 
@@ -112,8 +123,20 @@ def disagreements(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[s
     if not lines:
         odd = [key for key in wanted if key not in found] + [key for key in found if key not in wanted]
         odd += [key for key in wanted if key in found and found[key].shape != wanted[key].shape]
-        lines = [f'{len(odd)} entries do not fit the config, the first is {odd[0]}']
+        lines = [f'{len(odd)} entries do not fit the config, the first is {shown(odd[0])}']
     return lines
+
+
+def fault_of_numbers(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
+    """What is wrong with the numbers of tensors whose names and shapes are right; '' if nothing."""
+    for key, value in found.items():
+        if value.is_complex() or value.is_floating_point() != wanted[key].is_floating_point():
+            return f'{key} has numbers of another type ({str(value.dtype).removeprefix("torch.")})'
+    bad = {key: int((~value.isfinite()).sum()) for key, value in found.items()}
+    first = next((key for key in bad if bad[key]), None)
+    if first:
+        return f'{sum(bad.values())} numbers are NaN or infinite, the first in {first}; use an earlier file'
+    return ''
 
 
 def settings_of(state: dict[str, Tensor]) -> dict[str, int | str]:
@@ -155,7 +178,7 @@ def find_vgg_weights(name: str) -> Path | str:
     cached = Path(torch.hub.get_dir()) / 'checkpoints' / 'vgg16_features-amdegroot-88682ab5.pth'
     if name == 'models/vgg16.weight' and cached.is_file():
         return cached
-    raise BadInput(f'{name} does not exist; put the original\'s vgg16.weight or torchvision\'s VGG-16 '
+    raise BadInput(f'{shown(name)} does not exist; put the original\'s vgg16.weight or torchvision\'s VGG-16 '
                    f'IMAGENET1K_FEATURES file there, or write "vgg_weights: torchvision" to fetch it, or "vgg_w: 0"')
 
 
@@ -181,5 +204,8 @@ def load_vgg_weights(vgg: Vgg16, name: str) -> None:
             state = {}
     own = vgg.state_dict()
     if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
-        raise BadInput(f'vgg_weights {place}: not VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')
+        raise BadInput(f'vgg_weights {shown(place)}: not VGG-16 (conv1_1 … conv5_3, or features.0 … features.28)')
+    fault = fault_of_numbers(state, own)
+    if fault:
+        raise BadInput(f'vgg_weights {shown(place)}: {fault}')
     vgg.load_state_dict(state)

@@ -4,11 +4,18 @@ Nothing pairs the domains: file names are free, the counts may differ, and each 
 of its own.
 """
 import collections
+import contextlib
 import hashlib
 import itertools
+import logging
+import mmap
 import os
+import re
 import signal
+import stat
 import sys
+import threading
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,14 +27,46 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+MAX_IMAGE_PIXELS = 89_478_485   # where Pillow begins to warn: 256 MiB of RGB
+FORMATS = ('JPEG', 'PNG', 'PPM', 'BMP', 'WEBP', 'TIFF', 'GIF')   # of Pillow's forty: one of them calls a program
+MAX_LIST_BYTES = 64 * 2 ** 20
+MAX_LIST_ENTRIES = 1_000_000
+MAX_SCANS = 200   # of a JPEG file; programs write ten, and each costs as much time as the whole picture
+JPEG_MARKER, JPEG_SCAN, JPEG_END = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]'), b'\xff\xda', b'\xff\xd9'
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
 HEADERS_READ_AT_START = 500
 SECONDS_AFTER_SIGTERM = 60
 
+STDERR = threading.Lock()   # for the thread that turns it off and on again
+
+Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
+logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
+
 
 class BadInput(Exception):
     """A fault in what the user gave. Its text is what the user sees: one line a fault, naming what to do."""
+
+
+def shown(name: object, longest: int = 500) -> str:
+    """A name as it may stand in a message: on one line, without what a terminal obeys, and not endless."""
+    text, half = str(name), longest // 2
+    cut = text if len(text) <= longest else text[:half] + text[-half:]
+    clean = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in cut)
+    return clean if len(cut) == len(text) and len(clean) <= longest else f'{clean[:half]}…{clean[-half:]}'
+
+
+def why_no_file(path: str | Path) -> str:
+    """Why `path` cannot be opened as a file, '' if it can. Pipes and devices are none: reading them may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError:   # a NUL, or half a character
+        return 'No such file or directory'
+    if stat.S_ISDIR(mode):
+        return 'Is a directory'
+    return '' if stat.S_ISREG(mode) else 'not a file but a pipe, a socket or a device'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -42,37 +81,61 @@ def list_folder(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
-        raise BadInput(f'{folder}: no such folder')
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in EXTENSIONS and path.is_file())
+        raise BadInput(f'{shown(folder)}: no such folder')
+    paths, folders = [], [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):   # links to folders may go round in a circle
+                        folders.append(Path(entry.path))
+                    elif Path(entry.name).suffix.lower() in EXTENSIONS and os.path.isfile(entry.path):
+                        paths.append(Path(entry.path))
+        except OSError:   # what may not be looked into holds no images for us
+            continue
     if not paths:
-        raise BadInput(f'{folder}: holds no images ({", ".join(EXTENSIONS)}, in either case)')
-    return paths
+        raise BadInput(f'{shown(folder)}: holds no images ({", ".join(EXTENSIONS)}, in either case)')
+    return sorted(paths)
 
 
 def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:
     """The image files named by a text file, one path a line, relative to `folder`. Blank lines are passed over.
 
     Raises:
-        BadInput: the folder or the list does not exist, is empty or not text, or a file that it names does not exist.
+        BadInput: the folder or the list does not exist, is empty or not text or endless, or a file that it names does
+            not exist.
     """
     folder, list_file = Path(folder), Path(list_file)
     if not os.path.isdir(folder):
-        raise BadInput(f'{folder}: no such folder')
+        raise BadInput(f'{shown(folder)}: no such folder')
     if not os.path.isfile(list_file):
-        raise BadInput(f'{list_file}: no such file')
+        raise BadInput(f'{shown(list_file)}: no such file')
     try:
-        lines = list_file.read_text(encoding='utf-8-sig').splitlines()
+        with open(list_file, 'rb') as file:
+            content = file.read(MAX_LIST_BYTES + 1)
+        lines = content.decode('utf-8-sig').replace('\r\n', '\n').replace('\r', '\n').split('\n')
+    except OSError as error:
+        raise BadInput(f'{shown(list_file)}: {error.strerror}') from None
     except UnicodeDecodeError:
-        raise BadInput(f'{list_file}: not a text file in UTF-8') from None
-    entries = [(number, folder / line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    missing = [(number, path) for number, path in entries if not os.path.isfile(path)]
+        raise BadInput(f'{shown(list_file)}: not a text file in UTF-8') from None
+    if len(content) > MAX_LIST_BYTES or sum(map(bool, lines)) > MAX_LIST_ENTRIES:
+        raise BadInput(f'{shown(list_file)}: longer than {MAX_LIST_ENTRIES} lines or {MAX_LIST_BYTES >> 20} MiB; '
+                       f'not a list of images')
+    paths, missing = [], []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            path = folder / line.strip()
+            (paths if os.path.isfile(path) else missing).append((number, path))
     if missing:
         number, path = missing[0]
         others = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
-        raise BadInput(f'{list_file}: line {number}: {path} does not exist{others}')
-    if not entries:
-        raise BadInput(f'{list_file}: names no files')
-    return [path for _, path in entries]
+        fault = {'Is a directory': 'is a directory, not an image file', 'No such file or directory': 'does not exist'}
+        reason = why_no_file(path) or 'No such file or directory'
+        raise BadInput(f'{shown(list_file)}: line {number}: {shown(path)} '
+                       f'{fault.get(reason, f"does not exist as a file ({reason})")}{others}')
+    if not paths:
+        raise BadInput(f'{shown(list_file)}: names no files')
+    return [path for _, path in paths]
 
 
 def find_images(config: dict, split: str, domain: str) -> list[Path]:
@@ -90,27 +153,87 @@ def find_images(config: dict, split: str, domain: str) -> list[Path]:
 # Reading
 # ---------------------------------------------------------------------------------------------------------------------
 
-def read_image(path: str | Path, channels: int) -> Image.Image:
+def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0) -> Image.Image:
     """Read an image of any common kind as `channels` channels, turned as its EXIF orientation says.
 
     Palettes, CMYK and 1-bit files are converted, transparency is laid over white. 16-bit files keep their depth where
-    one channel is wanted.
+    one channel is wanted. Of an animation, the first picture is taken.
+
+    Args:
+        path: the file. Its content tells the format, not its ending.
+        channels: 1 or 3.
+        max_pixels: more are refused, before anything of the picture is read.
+        new_size: what the shorter side will be resized to, so that the resized picture is bounded as well; 0: nothing.
 
     Returns:
         An image of mode RGB (channels 3), L (channels 1), or F with values in [0, 1] (channels 1, 16-bit file).
 
     Raises:
-        BadInput: the file is missing, broken, or of a kind whose range of values is not known.
+        BadInput: the file is missing, broken, too large, or of a kind whose range of values is not known.
     """
+    fault = why_no_file(path)
+    if fault:
+        raise BadInput(f'{shown(path)}: {"no such file" if fault.startswith("No such file") else fault}')
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            return _convert(image, channels)
-    except FileNotFoundError:
-        raise BadInput(f'{path}: no such file') from None
+        with _opened(path) as image:
+            fault = _fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
+            if not fault:
+                with _without_words_of_libtiff(image):
+                    return _convert(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # decoders raise almost anything when a file is broken
         reason = 'not an image' if type(error).__name__ == 'UnidentifiedImageError' else str(error) or repr(error)
-        raise BadInput(f'{path}: cannot be read as an image ({reason.splitlines()[0]})') from None
+        raise BadInput(f'{shown(path)}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
+    raise BadInput(f'{shown(path)}: {fault}')
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """The image of a file, its header read, without warnings of odd EXIF blocks and the like, which do no harm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+
+
+@contextlib.contextmanager
+def _without_words_of_libtiff(image: Image.Image) -> Iterator[None]:
+    """Keep libtiff, which writes a line for each odd line of a picture, off stderr while `image` is decoded."""
+    if not any(tile[0] == 'libtiff' for tile in image.tile):
+        yield
+        return
+    with STDERR, open(os.devnull, 'wb') as nowhere:
+        before = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def _fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
+    """Why an image of this size is not read, '' if it is."""
+    if min(width, height) < 1:
+        return f'{width}×{height} pixels are no image'
+    if width * height > max_pixels:
+        return f'{width}×{height} pixels are more than --max_image_pixels {max_pixels}'
+    longer = max(width, height) * new_size // min(width, height)
+    if longer * new_size > max_pixels:
+        return (f'{width}×{height} pixels, the shorter side resized to {new_size}, are {new_size}×{longer}: more than '
+                f'--max_image_pixels {max_pixels}')
+    return ''
+
+
+def _fault_of_scans(image: Image.Image) -> str:
+    """A JPEG file may go over its picture thousands of times, which takes a decoder hours for a small file."""
+    if image.format not in ('JPEG', 'MPO'):
+        return ''
+    with mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        scans, place = 0, 2
+        while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END and scans <= MAX_SCANS:
+            scans += found[0] == JPEG_SCAN
+            place = found.end() + int.from_bytes(data[found.end():found.end() + 2], 'big')
+    return f'more than {MAX_SCANS} scans, which no JPEG file needs' if scans > MAX_SCANS else ''
 
 
 def _convert(image: Image.Image, channels: int) -> Image.Image:
@@ -201,13 +324,15 @@ class ImageDataset(Dataset):
     A file that cannot be read is named on stderr once, marked in `broken`, and another is drawn in its place.
 
     Args:
-        paths, channels: as `read_image` takes them.
+        paths, channels, max_pixels: as `read_image` takes them.
         transform: a `Transform`.
         cache: 'ram' keeps decoded and resized images, as far as half of the free memory goes; 'none' keeps none.
     """
 
-    def __init__(self, paths: Sequence[Path], channels: int, transform: Transform, cache: str = 'none'):
+    def __init__(self, paths: Sequence[Path], channels: int, transform: Transform, cache: str = 'none',
+                 max_pixels: int = MAX_IMAGE_PIXELS):
         self.paths, self.channels, self.transform = list(paths), channels, transform
+        self.max_pixels = max_pixels
         self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
         self.cache = {} if cache == 'ram' else None
         self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
@@ -228,7 +353,7 @@ class ImageDataset(Dataset):
                     print(f'skipped {error}', file=sys.stderr, flush=True)
                 continue
             return dither_if_constant(self.transform.finish(image, generator))
-        raise BadInput(f'{self.paths[0].parent}: none of its {len(self)} images can be read')
+        raise BadInput(f'{shown(self.paths[0].parent)}: none of its {len(self)} images can be read')
 
     def _candidates(self, index: int, generator: torch.Generator | None) -> Iterator[int]:
         yield index
@@ -240,7 +365,8 @@ class ImageDataset(Dataset):
     def _prepared(self, index: int) -> Image.Image:
         if self.cache is not None and index in self.cache:
             return self.cache[index]
-        image = self.transform.resize(read_image(self.paths[index], self.channels))
+        image = read_image(self.paths[index], self.channels, self.max_pixels, self.transform.new_size)
+        image = self.transform.resize(image)
         if self.cache is not None:
             size = image.width * image.height * (4 if image.mode == 'F' else len(image.getbands()))
             if size <= self.room:
@@ -309,7 +435,7 @@ def training_set(config: dict, domain: str) -> ImageDataset:
     crop = (config['crop_image_height'], config['crop_image_width'])
     transform = Transform(new_size_of(config, domain), crop, augment=True)
     return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform,
-                        config.get('cache', 'none'))
+                        config.get('cache', 'none'), config.get('max_image_pixels', MAX_IMAGE_PIXELS))
 
 
 def display_set(config: dict, split: str, domain: str) -> ImageDataset:
@@ -317,8 +443,8 @@ def display_set(config: dict, split: str, domain: str) -> ImageDataset:
     new_size = new_size_of(config, domain)
     side = new_size - new_size % 2 ** config['gen']['n_downsample']  # other sizes do not come back as they went in
     crop = (config['crop_image_height'], config['crop_image_width']) if split == 'train' else (side, side)
-    return ImageDataset(find_images(config, split, domain), config[f'input_dim_{domain}'],
-                        Transform(new_size, crop))
+    return ImageDataset(find_images(config, split, domain), config[f'input_dim_{domain}'], Transform(new_size, crop),
+                        max_pixels=config.get('max_image_pixels', MAX_IMAGE_PIXELS))
 
 
 def first_images(dataset: ImageDataset, count: int) -> Tensor:
@@ -382,14 +508,16 @@ def describe_images(name: str, paths: Sequence[Path], channels: int) -> str:
     sizes, kinds = [], set()
     for path in paths[::step]:
         try:
-            with Image.open(path) as image:
+            if why_no_file(path):
+                continue
+            with _opened(path) as image:
                 sizes.append(image.size)
                 deep = image.mode.startswith('I') or image.mode == 'F'
                 kinds.add('16-bit' if deep else str(len(image.getbands())) if image.mode != 'P' else 'palette')
         except Exception:  # named when it is read
             continue
     if not sizes:
-        raise BadInput(f'{paths[0].parent}: {paths[0].name} and the other files looked at are not images')
+        raise BadInput(f'{shown(paths[0].parent)}: {shown(paths[0].name)} and the other files looked at are not images')
     small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     size = '{}×{}'.format(*small) + ('' if small == large else ' to {}×{}'.format(*large))
     looked = '' if step == 1 else f' (of {len(sizes)} looked at)'

@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(distributed.start(opts.device))
     overrides = {name: getattr(opts, name) for name in OVERRIDES}
     config = load_config(opts.config, opts.trainer, overrides, data=True)
+    config['max_image_pixels'] = opts.max_image_pixels
     run = Run(opts, config['max_iter'], config['image_save_iter'])
     sets = [training_set(config, domain) for domain in 'ab']
     shown_sets = {split: [display_set(config, split, domain) for domain in 'ab'] for split in ('train', 'test')}
@@ -238,7 +239,7 @@ def resume_line(argv: list[str] | None) -> str:
 
 
 class StopSignal:
-    """Remembers that SIGINT, SIGTERM or SIGUSR1 came, so that the iteration ends before the run does; again, it kills."""
+    """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does. Again, it kills."""
 
     def __init__(self):
         self.number = 0

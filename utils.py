@@ -1,9 +1,12 @@
 """Around a run: the command line and the device, picture grids and the page that shows them."""
 import argparse
+import contextlib
 import html
 import os
 import re
 import sys
+import tempfile
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data import BadInput
+from data import MAX_IMAGE_PIXELS, BadInput, shown
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Commands
@@ -33,9 +36,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument('--trainer', default='MUNIT', choices=('MUNIT', 'UNIT'), help='which of the two methods')
         self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
         self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
+        self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
+                          help='images with more, in the file or after resizing, are refused')
 
     def error(self, message: str):
-        self.exit(2, f'{self.prog}: {message} (see {self.prog} --help)\n')
+        self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
 
 
 class TranslationParser(Parser):
@@ -46,8 +51,8 @@ class TranslationParser(Parser):
         self.add_argument('--output_folder', required=True, help='where the pictures go')
         self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
         self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
-        self.add_argument('--seed', type=int, default=seed, help='of the sampled styles')
-        self.add_argument('--num_style', type=at_least(1), default=10, help='how many styles to sample')
+        self.add_argument('--seed', type=at_least(-2 ** 63, 2 ** 63 - 1), default=seed, help='of the sampled styles')
+        self.add_argument('--num_style', type=at_least(1, 10_000), default=10, help='how many styles to sample')
         self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
         self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
         self.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
@@ -56,15 +61,17 @@ class TranslationParser(Parser):
                           help='stretch each output to the full range, as the original did')
 
 
-def at_least(low: int) -> Callable[[str], int]:
-    """An argparse type: a whole number of at least `low`."""
+def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `low`, and no larger than `high`."""
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = low - 1
         if value < low:
-            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least {low}')
+            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is not a whole number of at least {low}')
+        if value > high:
+            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is more than {high}')
         return value
     return parse
 
@@ -102,8 +109,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    if not re.fullmatch(r'cpu|cuda(:\d+)?|mps', name):
-        raise BadInput(f'--device {name}: not one of auto, cpu, cuda, cuda:N, mps')
+    if not re.fullmatch(r'cpu|cuda(:[0-9]{1,2})?|mps', name):   # PyTorch counts devices in 8 bits
+        raise BadInput(f'--device {shown(name, 80)}: not one of auto, cpu, cuda, cuda:N, mps')
     there = {'cpu': 1, 'cuda': torch.cuda.device_count(), 'mps': int(torch.backends.mps.is_available())}
     device = torch.device(name)
     if (device.index or 0) >= there[device.type]:
@@ -130,13 +137,25 @@ def make_folder(path: str | Path, flag: str) -> Path:
     Raises:
         BadInput: it cannot be made or written.
     """
+    if not str(path):
+        raise BadInput(f'{flag}: an empty text names no folder; the one you are in is .')
     path = Path(path)
+    made = []
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f'{flag} {path}: cannot be made a folder ({error.strerror})') from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise BadInput(f'{flag} {path}: cannot be written')
+        for folder in [*reversed(path.parents), path]:
+            if not os.path.isdir(folder):
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        with tempfile.TemporaryFile(dir=path):   # what permissions say is not all: a disk may be read-only
+            pass
+    except (OSError, ValueError) as error:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):   # filled by another process meanwhile
+                folder.rmdir()
+        reason = getattr(error, 'strerror', None) or error
+        if path not in made and os.path.isdir(path):
+            raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
+        raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason})') from None
     return path
 
 
@@ -180,8 +199,9 @@ def write_page(folder: Path, name: str, kinds: Sequence[str], step: int, saved_s
         saved_steps: steps whose gen_{a2b,b2a}_{train,test}_%08d.jpg are there.
     """
     def figure(picture: str, caption: str) -> str:
+        place, caption = html.escape(f'images/{urllib.parse.quote(picture)}'), html.escape(caption)
         return (f'<figure><figcaption>{caption}</figcaption>'
-                f'<a href="images/{picture}"><img src="images/{picture}" alt="{caption}"></a></figure>')
+                f'<a href="{place}"><img src="{place}" alt="{caption}"></a></figure>')
 
     def section(title: str, postfixes: Sequence[str]) -> str:
         figures = [figure(f'gen_{way}_{postfix}.jpg', f'{arrow}, {postfix.split("_")[0]} images')
@@ -199,10 +219,10 @@ def write_page(folder: Path, name: str, kinds: Sequence[str], step: int, saved_s
 <style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }}
 figure {{ margin: 0 0 1.5rem }} img {{ width: 100%; max-width: 1536px }}</style></head>
 <body><h1>{title}</h1>
-<p>The rows of a picture: {', '.join(kinds)}. The page reloads itself.</p>
+<p>The rows of a picture: {html.escape(', '.join(kinds))}. The page reloads itself.</p>
 {chr(10).join(sections)}
 </body></html>
 """
     beside = folder / 'index.html.part'
-    beside.write_text(page, encoding='utf-8')
+    beside.write_text(page, encoding='utf-8', errors='replace')   # a name may hold bytes that are no text
     os.replace(beside, folder / 'index.html')

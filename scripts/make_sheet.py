@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 GAP = 4
+LARGEST_CELL = 4096
 
 
 def cells_of(items: list[str]) -> list[Path]:
@@ -34,16 +35,25 @@ def make_sheet(rows: list[list[Path]], cell: int) -> Image.Image:
     return sheet
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str):
+        self.exit(2, f'{self.prog}: {message}\n')
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description='Lay images out as a sheet.')
+    parser = OneLineParser(description='Lay images out as a sheet.')
     parser.add_argument('--output', required=True, help='the picture to write')
     parser.add_argument('--row', nargs='+', action='append', required=True, help='images, and folders of test.py')
     parser.add_argument('--cell', type=int, default=128, help='size of a cell in pixels')
     opts = parser.parse_args(argv)
+    if not 1 <= opts.cell <= LARGEST_CELL:
+        parser.error(f'--cell {opts.cell}: not from 1 to {LARGEST_CELL}')
     try:
         make_sheet([cells_of(items) for items in opts.row], opts.cell).save(opts.output)
-    except (OSError, ValueError) as error:
-        print(f'make_sheet.py: {error}', file=sys.stderr)
+    except Exception as error:   # decoders raise almost anything when a file is broken
+        print(f'make_sheet.py: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
     print(f'wrote {opts.output}')
     return 0

@@ -34,7 +34,7 @@ def split_pair(path, output_a, output_b, quality):
             # Both halves get the same size: of an odd width, the column in the middle goes to neither.
             left = pair.crop((0, 0, half, pair.height))
             right = pair.crop((pair.width - half, 0, pair.width, pair.height))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise almost anything when a file is broken
         return f'{path} cannot be read as an image ({error})'
     save(left, half_a, quality)
     save(right, half_b, quality)
@@ -61,8 +61,15 @@ def find_pairs(folder):
     return list(pairs.values())
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message):
+        self.exit(2, f'{self.prog}: {message}\n')
+
+
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Cut side-by-side pairs into two folders.')
+    parser = OneLineParser(description='Cut side-by-side pairs into two folders.')
     parser.add_argument('--input', type=Path, required=True, help='folder of pairs: A on the left, B on the right')
     parser.add_argument('--output_a', type=Path, required=True, help='folder for the left halves')
     parser.add_argument('--output_b', type=Path, required=True, help='folder for the right halves')

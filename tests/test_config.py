@@ -65,7 +65,7 @@ def test_a_sound_config_has_no_faults_and_later_keys_get_their_defaults():
 
 @pytest.mark.parametrize('text, value', [('1e-4', 1e-4), ('1.0e-4', 1e-4), ('"0.0001"', 1e-4), ('1', 1)])
 def test_numbers_are_taken_as_their_writer_meant_them(tmp_path, text, value):
-    (tmp_path / 'c.yaml').write_text(yaml.safe_dump(config(lr=None)) + f'lr: {text}\nmax_iter: 1e6\n')
+    (tmp_path / 'c.yaml').write_text(yaml.safe_dump(config(lr=None, max_iter=None)) + f'lr: {text}\nmax_iter: 1e6\n')
     loaded = load_config(tmp_path / 'c.yaml')
     assert loaded['lr'] == value and loaded['max_iter'] == 1000000 and isinstance(loaded['max_iter'], int)
 
