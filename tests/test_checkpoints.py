@@ -10,7 +10,8 @@ import pytest
 import torch
 from parity import config_with, filled_trainer, waves
 
-from checkpoints import latest_snapshot, load_file, load_networks, load_vgg_weights
+import snapshots
+from checkpoints import load_file, load_networks, load_vgg_weights
 from data import BadInput
 from networks import Vgg16
 from trainer import MUNIT_Trainer, UNIT_Trainer
@@ -43,6 +44,15 @@ def saved(munit, tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def originals(saved):
+    """The same folder as the original leaves it: without a state that holds the files together."""
+    (saved / 'state_00000001.pt').unlink()
+    states = torch.load(saved / 'optimizer.pt', weights_only=True)
+    torch.save({kind: states[kind] for kind in ('gen', 'dis')}, saved / 'optimizer.pt')
+    return saved
+
+
 def assert_equal_states(one: dict, two: dict) -> None:
     assert one.keys() == two.keys()
     for key, value in one.items():
@@ -69,13 +79,14 @@ def test_a_resumed_run_goes_on_bit_for_bit(trainer_class, changes, tmp_path):
 
 
 def test_a_snapshot_has_the_originals_layout(munit, saved):
-    assert {path.name for path in saved.iterdir()} == {'gen_00000001.pt', 'dis_00000001.pt', 'optimizer.pt'}
+    assert {path.name for path in saved.iterdir()} == {
+        'gen_00000001.pt', 'dis_00000001.pt', 'state_00000001.pt', 'optimizer.pt'}
     for name, networks in (('gen_00000001.pt', ('gen_a', 'gen_b')), ('dis_00000001.pt', ('dis_a', 'dis_b'))):
         content = torch.load(saved / name, weights_only=True)
         assert list(content) == ['a', 'b']
         for key, network in zip('ab', networks, strict=True):
             assert_equal_states(content[key], getattr(munit, network).state_dict())
-    assert list(torch.load(saved / 'optimizer.pt', weights_only=True)) == ['gen', 'dis']
+    assert list(torch.load(saved / 'optimizer.pt', weights_only=True))[:2] == ['gen', 'dis']
 
 
 def test_our_optimizer_file_satisfies_the_originals_way_to_resume(saved):
@@ -91,61 +102,143 @@ def test_the_newest_snapshot_with_both_networks_is_taken(tmp_path):
     for name in ('gen_00000002.pt', 'dis_00000002.pt', 'gen_00000010.pt', 'dis_00000010.pt', 'gen_00000020.pt',
                  'dis_00000030.pt', 'gen_00000040.pt.part', 'dis_00000040.pt', 'gen_best.pt', 'dis_best.pt'):
         (tmp_path / name).touch()
-    assert latest_snapshot(tmp_path) == 10
+    assert snapshots.newest(tmp_path)[0] == 10
 
 
 def test_without_a_snapshot_nothing_is_resumed(tmp_path):
-    assert latest_snapshot(tmp_path) is None
+    assert snapshots.newest(tmp_path) == (None, [])
     assert MUNIT_Trainer(config_with()).resume(tmp_path) == 0
 
 
-def test_networks_without_an_optimizer_file_resume_with_fresh_moments(munit, saved):
-    (saved / 'optimizer.pt').unlink()
+def test_networks_without_an_optimizer_file_resume_with_fresh_moments(munit, originals, capsys):
+    (originals / 'optimizer.pt').unlink()
     resumed = MUNIT_Trainer(munit.config)
-    assert resumed.resume(saved) == 1
+    assert resumed.resume(originals) == 1
+    assert 'moments start anew' in capsys.readouterr().err
     assert not resumed.gen_opt.state
 
 
-def test_a_snapshot_that_cannot_be_written_leaves_the_older_one_whole(munit, saved, monkeypatch):
-    before = (saved / 'gen_00000001.pt').read_bytes()
+def test_an_optimizer_file_of_another_step_is_not_used(munit, saved, capsys):
+    (saved / 'state_00000001.pt').unlink()
+    for kind in ('gen', 'dis'):
+        (saved / f'{kind}_00000001.pt').rename(saved / f'{kind}_00000007.pt')
+    resumed = MUNIT_Trainer(munit.config)
+    assert resumed.resume(saved) == 7
+    assert not resumed.gen_opt.state and 'moments start anew' in capsys.readouterr().err
 
-    def no_space(content, file):
-        file.write(b'half')
-        raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(torch, 'save', no_space)
-    with pytest.raises(OSError):
-        munit.save(saved, 1)
-    assert (saved / 'gen_00000001.pt').read_bytes() == before
+# -- half snapshots ---------------------------------------------------------------------------------------------------
+
+FULL = OSError(28, 'No space left on device')
+
+
+@pytest.mark.parametrize('killed_at', range(9))
+def test_whenever_saving_ends_a_whole_snapshot_is_taken_up(munit, saved, monkeypatch, killed_at):
+    """Saving fails at the n-th file that is written or renamed; 8 is past the last."""
+    trainer = copy.deepcopy(munit)
+    iterate(trainer, 5)
+    calls = []
+
+    def failing(function):
+        def wrapped(*args, **options):
+            calls.append(function.__name__)
+            if len(calls) > killed_at:
+                raise FULL
+            return function(*args, **options)
+        return wrapped
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, 'write_file', failing(snapshots.write_file))
+        patched.setattr(os, 'replace', failing(os.replace))
+        patched.setattr(os, 'link', failing(os.link))
+        if killed_at < 8:
+            with pytest.raises(OSError):
+                trainer.save(saved, 2)
+        else:
+            trainer.save(saved, 2)
+    resumed = MUNIT_Trainer(munit.config)
+    step = resumed.resume(saved)
+    wanted = {1: munit, 2: trainer}[step]
+    assert_equal_states(resumed.state_dict(), wanted.state_dict())
+    moments = [o.state[o.param_groups[0]['params'][0]]['exp_avg'] for o in (resumed.gen_opt, wanted.gen_opt)]
+    assert torch.equal(*moments)
+    assert step == (2 if killed_at >= 6 else 1), calls
+    if killed_at < 6:   # what was renamed is there, what was not is gone
+        assert not list(saved.glob('*.part'))
+
+
+@pytest.mark.parametrize('damage', ['other', 'short', 'gone'])
+@pytest.mark.parametrize('kind', ['gen', 'dis', 'state'])
+def test_a_damaged_snapshot_is_passed_over_and_named(munit, saved, capsys, kind, damage):
+    trainer = copy.deepcopy(munit)
+    iterate(trainer, 5)
+    trainer.save(saved, 2)
+    path = saved / f'{kind}_00000002.pt'
+    if damage == 'other':
+        path.write_bytes((saved / f'{kind}_00000001.pt').read_bytes())
+    elif damage == 'short':
+        path.write_bytes(path.read_bytes()[:-100])
+    elif kind != 'state':   # without its state, a pair is the original's
+        path.unlink()
+    resumed = MUNIT_Trainer(munit.config)
+    if (kind, damage) == ('state', 'gone'):
+        assert resumed.resume(saved) == 2
+        return
+    assert resumed.resume(saved) == 1
+    assert_equal_states(resumed.state_dict(), munit.state_dict())
+    assert 'passed over step 2' in capsys.readouterr().err
+
+
+def test_old_snapshots_go_and_two_states_stay(munit, tmp_path):
+    for step in (1, 2, 3, 4):
+        munit.save(tmp_path, step)
+    assert sorted(path.name for path in tmp_path.glob('state_*')) == ['state_00000003.pt', 'state_00000004.pt']
+    assert len(list(tmp_path.glob('gen_*'))) == 4
+    munit.save(tmp_path, 5, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f'{kind}_0000000{step}.pt' for kind in ('gen', 'dis', 'state') for step in (4, 5)] + ['optimizer.pt'])
+
+
+def test_display_styles_and_counts_go_on(munit, tmp_path):
+    trainer = copy.deepcopy(munit)
+    trainer.progress = {'seed': 5, 'drawn': 17}
+    trainer.bad_steps.fill_(3)
+    trainer.save(tmp_path, 1)
+    torch.manual_seed(99)
+    resumed = MUNIT_Trainer(munit.config)
+    assert not torch.equal(resumed.s_a, trainer.s_a)
+    resumed.resume(tmp_path)
+    assert torch.equal(resumed.s_a, trainer.s_a) and torch.equal(resumed.s_b, trainer.s_b)
+    assert resumed.progress == {'seed': 5, 'drawn': 17} and int(resumed.bad_steps) == 3
 
 
 # -- files of older PyTorch -------------------------------------------------------------------------------------------
 
-def test_files_of_pytorch_0_3_load_and_go_on(munit, saved):
+def test_files_of_pytorch_0_3_load_and_go_on(munit, originals):
     """The old container, running statistics of instance norms, whole-number steps, ids and few keys of optimizers."""
-    networks = torch.load(saved / 'gen_00000001.pt', weights_only=True)
+    networks = torch.load(originals / 'gen_00000001.pt', weights_only=True)
     for state in networks.values():
         for key in [key for key in state if key.startswith('enc_content') and key.endswith('.conv.weight')]:
             norm = key.replace('.conv.weight', '.norm')
             state[f'{norm}.running_mean'] = torch.zeros(len(state[key]))
             state[f'{norm}.running_var'] = torch.ones(len(state[key]))
-    save_legacy(networks, saved / 'gen_00000001.pt')
+    save_legacy(networks, originals / 'gen_00000001.pt')
 
-    optimizers = torch.load(saved / 'optimizer.pt', weights_only=True)
+    optimizers = torch.load(originals / 'optimizer.pt', weights_only=True)
     for state in optimizers.values():
         state['state'] = {139900000000000 + 8 * i: {**entry, 'step': int(entry['step'])}
                           for i, entry in state['state'].items()}
         group = state['param_groups'][0]
         state['param_groups'] = [{'params': [139900000000000 + 8 * i for i in group['params']],
                                   **{key: group[key] for key in ('lr', 'betas', 'eps', 'weight_decay', 'initial_lr')}}]
-    save_legacy(optimizers, saved / 'optimizer.pt')
+    save_legacy(optimizers, originals / 'optimizer.pt')
 
     trainer, resumed = copy.deepcopy(munit), MUNIT_Trainer(munit.config)
-    assert resumed.resume(saved) == 1
+    assert resumed.resume(originals) == 1
     iterate(resumed, 2)
     modern = MUNIT_Trainer(munit.config)
-    trainer.save(saved, 1)
-    modern.resume(saved)
+    trainer.save(originals, 1)
+    modern.resume(originals)
     iterate(modern, 2)
     assert_equal_states(resumed.state_dict(), modern.state_dict())
 
@@ -318,11 +411,11 @@ def of_sgd(states: dict) -> dict:
 
 
 @pytest.mark.parametrize('change', [without_moments, with_other_shapes, of_sgd])
-def test_an_optimizer_file_of_something_else_is_refused(munit, saved, change):
-    states = torch.load(saved / 'optimizer.pt', weights_only=True)
-    torch.save({kind: change(state) for kind, state in states.items()}, saved / 'optimizer.pt')
+def test_an_optimizer_file_of_something_else_is_refused(munit, originals, change):
+    states = torch.load(originals / 'optimizer.pt', weights_only=True)
+    torch.save({kind: change(state) for kind, state in states.items()}, originals / 'optimizer.pt')
     with pytest.raises(BadInput, match='not the optimizer state of this config'):
-        MUNIT_Trainer(munit.config).resume(saved)
+        MUNIT_Trainer(munit.config).resume(originals)
 
 
 def test_a_resumed_run_takes_the_hyperparameters_of_its_config(saved):

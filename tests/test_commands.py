@@ -95,7 +95,7 @@ def test_training_ends_well_and_writes_the_originals_files(run, trainer):
                 for step in (2, 4)} | {'gen_a2b_train_current.jpg', 'gen_b2a_train_current.jpg'}
     assert {path.name for path in (folder / 'images').iterdir()} == pictures
     assert {path.name for path in (folder / 'checkpoints').iterdir()} == {
-        'gen_00000002.pt', 'dis_00000002.pt', 'gen_00000004.pt', 'dis_00000004.pt', 'optimizer.pt'}
+        f'{kind}_{step:08d}.pt' for kind in ('gen', 'dis', 'state') for step in (2, 4)} | {'optimizer.pt'}
     page = (folder / 'index.html').read_text()
     assert all(f'images/{name}' in page for name in pictures)
     assert 'http-equiv="refresh"' in page
