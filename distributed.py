@@ -4,6 +4,7 @@ N processes at batch b do what one process does at batch N·b: each holds the wh
 batch and of the noise, and steps with the mean of all gradients. Alone, everything here is free of effect.
 """
 import os
+import sys
 from collections.abc import Iterable
 
 import torch
@@ -13,6 +14,10 @@ from torch import Tensor
 from data import BadInput
 
 BUCKET_BYTES = 25 * 2 ** 20   # gradients travel in parcels of this size: few enough calls, and little memory beside
+
+
+class OtherProcessEnded(Exception):
+    """Another of the processes has ended: this one cannot go on. What happened stands in that one's message."""
 
 
 def rank() -> int:
@@ -54,10 +59,18 @@ def start(device_name: str) -> str:
     return device_name
 
 
-def stop() -> None:
-    """Leave the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def leave(status: int) -> None:
+    """End this process at once, where several train together; without effect where it is alone.
+
+    After gloo a process that ends in the usual way sometimes dies at it, of a race between threads that are no longer
+    wanted, and torchrun then reports a failure. Everything is written and closed by now.
+    """
+    if world_size() > 1:
+        if status == 0 and dist.is_initialized():
+            dist.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def share_of(batch: Tensor) -> Tensor:
@@ -86,17 +99,25 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 def _average_in_place(tensors: list[Tensor]) -> None:
     flat = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(flat)
+    _all_reduce(flat)
     flat /= world_size()
     for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
+
+
+def _all_reduce(tensor: Tensor, how: dist.ReduceOp = dist.ReduceOp.SUM) -> None:
+    try:
+        dist.all_reduce(tensor, how)
+    except RuntimeError as error:
+        raise OtherProcessEnded(f'process {rank()}: another process has ended, see its message '
+                                f'({str(error).splitlines()[0]})') from None
 
 
 def average(losses: dict[str, Tensor]) -> dict[str, float]:
     """The losses of the whole batch, as numbers: the means over the processes."""
     values = torch.stack([loss.detach().float() for loss in losses.values()]).cpu()
     if world_size() > 1:
-        dist.all_reduce(values)
+        _all_reduce(values)
         values /= world_size()
     return dict(zip(losses, values.tolist(), strict=True))
 
@@ -106,7 +127,7 @@ def agreed(value: int) -> int:
     if world_size() == 1:
         return value
     shared = torch.tensor(value)
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
+    _all_reduce(shared, dist.ReduceOp.MAX)
     return int(shared)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-PADDINGS = {'reflect': nn.ReflectionPad2d, 'replicate': nn.ReplicationPad2d, 'zero': nn.ZeroPad2d}
+PADDINGS = {'reflect': lambda padding: ReflectionPad2d(padding), 'replicate': nn.ReplicationPad2d, 'zero': nn.ZeroPad2d}
 ACTIVATIONS = {
     'relu': lambda: nn.ReLU(inplace=True),
     'lrelu': lambda: nn.LeakyReLU(0.2, inplace=True),
@@ -282,6 +282,22 @@ class Conv2dBlock(nn.Module):
         x = self.conv(self.pad(x))
         x = self.norm(x) if adain is None else self.norm(x, adain)
         return self.activation(x)
+
+
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """Padding by reflection, on a GPU too with a gradient that is the same each time, where that is asked for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H + 2·padding, W + 2·padding)."""
+        if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
+            return super().forward(x)
+        # PyTorch's own adds up such gradients on a GPU in the order in which they happen to come, and says no here.
+        size = self.padding[0]
+        for axis in (2, 3):
+            n = x.shape[axis]
+            before, after = x.narrow(axis, 1, size), x.narrow(axis, n - 1 - size, size)
+            x = torch.cat([before.flip(axis), x, after.flip(axis)], dim=axis)
+        return x
 
 
 class UpsampleConv2dBlock(Conv2dBlock):

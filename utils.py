@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import distributed
 from data import MAX_IMAGE_PIXELS, BadInput, shown
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -90,15 +91,17 @@ def run_command(main: Callable[[], int | None]) -> None:
         if hasattr(output, 'reconfigure'):
             output.reconfigure(errors='replace')
     try:
-        sys.exit(main() or 0)
-    except BadInput as error:
+        status = main() or 0
+    except (BadInput, RunEnded) as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
-    except RunEnded as error:
+        status = getattr(error, 'status', 2)
+    except distributed.OtherProcessEnded as error:
         print(error, file=sys.stderr)
-        sys.exit(error.status)
+        status = 1
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
-        sys.exit(130)
+        status = 130
+    distributed.leave(status)
+    sys.exit(status)
 
 
 def choose_device(name: str) -> torch.device:
