@@ -9,7 +9,7 @@ import torch
 from config import load_config
 from data import BadInput
 from translate import Translator
-from utils import TranslationParser, choose_device, make_folder, run_command, to_picture, write_picture
+from utils import TranslationParser, choose_device, make_folder, run_command, to_bytes, to_picture, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(opts.config, opts.trainer)
     if opts.style and opts.trainer == 'UNIT':
         raise BadInput(f'--style {opts.style}: UNIT has no styles; leave it out, or use --trainer MUNIT')
-    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision, opts.compile)
     image = translator.read(opts.input, translator.source, opts.new_size)
     example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
     folder = make_folder(opts.output_folder, '--output_folder')
@@ -39,10 +39,9 @@ def main(argv: list[str] | None = None) -> None:
         names, styles = [f'output{i:03d}.jpg' for i in range(opts.num_style)], translator.draw_styles(opts.num_style)
     outputs = translator.translate(image, styles)
 
-    for name, output in zip(names, outputs, strict=True):
-        write_picture(to_picture(output, opts.normalize), folder / name)
-    if not opts.output_only:
-        write_picture(to_picture(image[0], opts.normalize), folder / 'input.jpg')
+    pictures = [*zip(names, outputs, strict=True)] + ([] if opts.output_only else [('input.jpg', image[0])])
+    for name, picture in pictures:
+        write_output(to_bytes(to_picture(picture, opts.normalize)), folder / name)
     print(f'{folder}: wrote {names[0]}' + (f' … {names[-1]}' if len(names) > 1 else '')
           + ('' if opts.output_only else ' and input.jpg'))
 
