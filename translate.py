@@ -124,7 +124,8 @@ class Translator:
         except Exception as error:
             if not (self.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+            cause = getattr(error, 'inner_exception', error)
+            reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), repr(cause))
             raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason}); leave it '
                            f'out, or install what compiles for {self.device.type}') from None
 
@@ -155,7 +156,9 @@ def place(network: nn.Module, parts: Sequence[str], state: dict[str, Tensor], de
     """Keep the children `parts` of a network alone, and bring them to the device with their weights, copied once."""
     for name in [name for name, _ in network.named_children() if name not in parts]:
         delattr(network, name)
-    weights = {key: torch.empty_like(own, device=device).copy_(state[key]) for key, own in network.state_dict().items()}
+    # Not empty_like: of a tensor on the meta device, it imports half a second of algebra.
+    weights = {key: torch.empty(own.shape, dtype=own.dtype, device=device).copy_(state[key])
+               for key, own in network.state_dict().items()}
     network.load_state_dict(weights, assign=True)
     return network.to(device).eval().requires_grad_(False)
 
