@@ -298,9 +298,10 @@ def test_calls_beside_are_all_made_and_the_first_error_is_raised(workers):
 
 
 def test_no_more_calls_wait_than_allowed_and_an_error_in_the_block_drops_them():
-    may_go, made = threading.Semaphore(0), []
+    may_go, begun, made = threading.Semaphore(0), [], []
 
     def wait(i: int) -> None:
+        begun.append(i)
         assert may_go.acquire(timeout=30)
         made.append(i)
 
@@ -313,7 +314,7 @@ def test_no_more_calls_wait_than_allowed_and_an_error_in_the_block_drops_them():
         assert made == [0]
         threading.Timer(0.2, may_go.release).start()
         raise KeyboardInterrupt
-    assert made == [0, 1]   # the second had begun
+    assert begun == made == [0, 1]
 
 
 # -- scores -----------------------------------------------------------------------------------------------------------
