@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -30,8 +31,12 @@ def write_file(content: dict, path: Path) -> int:
     return zlib.crc32(memory.getbuffer())
 
 
-def load_file(path: str | Path, flag: str = '') -> dict:
+def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     """Read a checkpoint of any PyTorch since 0.3 onto the CPU. Nothing that a file contains is executed.
+
+    Args:
+        mmap: leave the tensors in the file until they are read, where its container allows it. For what is copied at
+            once: should the file be shortened meanwhile, such tensors end the process.
 
     Raises:
         BadInput: the file is missing, broken, or holds more than tensors and plain containers.
@@ -44,7 +49,7 @@ def load_file(path: str | Path, flag: str = '') -> dict:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues
             survey(path)
-            content = torch.load(path, map_location='cpu', weights_only=True)
+            content = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except OSError as error:
         raise BadInput(f'{named}: {error.strerror or "cannot be read"}') from None
     except Refused as error:
@@ -61,17 +66,29 @@ def load_file(path: str | Path, flag: str = '') -> dict:
 
 
 def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = '') -> None:
-    """Load the networks 'a' and 'b' of a gen_*.pt or dis_*.pt, strictly.
+    """Load the networks 'a' and 'b' of a gen_*.pt or dis_*.pt, strictly. Args and errors as for `read_networks`."""
+    for name, state in read_networks(path, networks, flag).items():
+        networks[name].load_state_dict(state)
+
+
+def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = '') -> dict[str, dict[str, Tensor]]:
+    """The state_dicts of the networks 'a' and 'b' in a gen_*.pt or dis_*.pt, held strictly against `networks`.
 
     Running statistics that files of PyTorch 0.3 carry for instance norms, and that no network owns, are left out;
-    the counters that it did not keep for batch norms stay as they are.
+    the counters that it did not keep for batch norms are those of `networks`.
+
+    Args:
+        networks: what the weights are for; only names and shapes count, the meta device will do.
+
+    Returns:
+        Tensors that may still lie in the file: to be copied, not kept (see `load_file`).
 
     Raises:
         BadInput: another kind of file (saying which one is wanted), or weights that do not fit the config (saying
             which key disagrees, where that can be told), or that are not finite numbers.
     """
     named = f'{flag} {shown(path)}'.strip()
-    content = load_file(path, flag)
+    content = load_file(path, flag, mmap=True)
     wanted, found = kind_of(next(iter(networks.values())).state_dict()), kind_of_file(content)
     if found != wanted:
         advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a generator of UNIT': 'gen_XXXXXXXX.pt of --trainer UNIT',
@@ -79,6 +96,7 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         if {found, wanted} == {'a generator of MUNIT', 'a generator of UNIT'}:
             advice += f', or give --trainer {found.split()[-1]} with its config'
         raise BadInput(f'{named}: this is {found}; use {advice}')
+    states = {}
     for name, network in networks.items():
         own = network.state_dict()
         state = {key: value for key, value in content[name].items()
@@ -90,7 +108,8 @@ def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         fault = fault_of_numbers(state, own)
         if fault:
             raise BadInput(f'{named}: of network {name}, {fault}')
-        network.load_state_dict(state)
+        states[name] = state
+    return states
 
 
 def kind_of_file(content: dict) -> str:

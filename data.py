@@ -16,10 +16,10 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
 HEADERS_READ_AT_START = 500
 SECONDS_AFTER_SIGTERM = 60
+BATCHES_AHEAD = 4   # for each worker
 
 STDERR = threading.Lock()   # for the thread that turns it off and on again
 
@@ -464,26 +465,39 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
         yield from _by_threads(dataset, batches, num_workers, pin_memory)
         return
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=num_workers, pin_memory=pin_memory,
-                        prefetch_factor=4 if num_workers else None, worker_init_fn=_leave_signals_to_the_main_process)
+                        prefetch_factor=BATCHES_AHEAD if num_workers else None,
+                        worker_init_fn=_leave_signals_to_the_main_process)
     try:
         yield from loader
     except BadInput as error:   # a worker's comes with its traceback
         raise BadInput(str(error).strip().splitlines()[-1].removeprefix('data.BadInput: ')) from None
 
 
-def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
-                pin_memory: bool) -> Generator[Tensor, None, None]:
+def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int, pin_memory: bool) -> Iterator[Tensor]:
     # Threads share one cache, where each process would fill its own; decoding and resizing run beside each other.
     def read(draws: list[Draw]) -> Tensor:
         batch = torch.stack([dataset[draw] for draw in draws])
         return batch.pin_memory() if pin_memory else batch
 
-    pool, ahead = ThreadPoolExecutor(num_workers, 'reader'), collections.deque()
+    return map_ahead(read, batches, num_workers, ahead=BATCHES_AHEAD * num_workers)
+
+
+def map_ahead(function: Callable[[Any], Any], items: Iterable, workers: int, ahead: int) -> Iterator:
+    """What `function` makes of each item, in their order, `ahead` of them made by threads before they are asked for.
+
+    Items are taken by the thread that iterates. Without workers, it does all itself, when asked.
+    """
+    if not workers:
+        yield from map(function, items)
+        return
+    pool, pending = ThreadPoolExecutor(workers), collections.deque()
     try:
-        for draws in batches:
-            ahead.append(pool.submit(read, draws))
-            if len(ahead) > 4 * num_workers:
-                yield ahead.popleft().result()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

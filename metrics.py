@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from checkpoints import load_file
 from data import BadInput
 
+IMAGES_AT_ONCE = 32   # that the classifier looks at together
+
 
 def load_inception(path: str, flag: str) -> nn.Module:
     """An Inception-v3 whose last layer has as many classes as the state_dict in the file `path`.
@@ -38,10 +40,13 @@ def load_inception(path: str, flag: str) -> nn.Module:
 
 @torch.inference_mode()
 def class_probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    """p(y|x) of images (N, 1 or 3, H, W) in [-1, 1]: (N, classes) on the CPU."""
-    pictures = (images.expand(-1, 3, -1, -1) + 1) / 2
-    enlarged = F.interpolate(pictures, size=(299, 299), mode='bilinear', align_corners=False)
-    return network(enlarged).softmax(1).cpu()
+    """p(y|x) of images (N, 1 or 3, H, W) in [-1, 1], a few at a time: (N, classes) on the CPU."""
+    probabilities = []
+    for part in images.split(IMAGES_AT_ONCE):
+        pictures = (part.expand(-1, 3, -1, -1) + 1) / 2
+        enlarged = F.interpolate(pictures, size=(299, 299), mode='bilinear', align_corners=False)
+        probabilities.append(network(enlarged).softmax(1))
+    return torch.cat(probabilities).cpu()
 
 
 def inception_score(probabilities: Tensor) -> float:

@@ -4,12 +4,27 @@
         --input inputs/edges2shoes_edge.jpg --output_folder outputs/shoe --num_style 10
     python test.py … --style inputs/edges2shoes_shoe.jpg
 """
-import torch
+import gc
 
-from config import load_config
-from data import BadInput
-from translate import Translator
-from utils import TranslationParser, choose_device, make_folder, run_command, to_picture, write_picture
+gc.disable()   # an import leaves no garbage: to look for it among all of PyTorch takes a third of a second, or more
+
+import torch  # noqa: E402
+
+from config import load_config  # noqa: E402
+from data import BadInput  # noqa: E402
+from translate import Translator  # noqa: E402
+from utils import (  # noqa: E402
+    TranslationParser,
+    choose_device,
+    make_folder,
+    run_command,
+    to_bytes,
+    to_picture,
+    write_output,
+)
+
+gc.freeze()    # nor is there any at the end
+gc.enable()
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -22,10 +37,10 @@ def parse_arguments(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     device = choose_device(opts.device)
-    config = load_config(opts.config, opts.trainer)
+    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if opts.style and opts.trainer == 'UNIT':
         raise BadInput(f'--style {opts.style}: UNIT has no styles; leave it out, or use --trainer MUNIT')
-    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision, opts.compile)
     image = translator.read(opts.input, translator.source, opts.new_size)
     example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
     folder = make_folder(opts.output_folder, '--output_folder')
@@ -39,10 +54,9 @@ def main(argv: list[str] | None = None) -> None:
         names, styles = [f'output{i:03d}.jpg' for i in range(opts.num_style)], translator.draw_styles(opts.num_style)
     outputs = translator.translate(image, styles)
 
-    for name, output in zip(names, outputs, strict=True):
-        write_picture(to_picture(output, opts.normalize), folder / name)
-    if not opts.output_only:
-        write_picture(to_picture(image[0], opts.normalize), folder / 'input.jpg')
+    pictures = [*zip(names, outputs, strict=True)] + ([] if opts.output_only else [('input.jpg', image[0])])
+    for name, picture in pictures:
+        write_output(to_bytes(to_picture(picture, opts.normalize)), folder / name)
     print(f'{folder}: wrote {names[0]}' + (f' … {names[-1]}' if len(names) > 1 else '')
           + ('' if opts.output_only else ' and input.jpg'))
 

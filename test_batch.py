@@ -5,18 +5,49 @@
 
 Style J's outputs go to outputs/shoes_0J/ under the names of the inputs.
 """
+import argparse
+import contextlib
+import os
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from config import load_config
-from data import BadInput, list_folder
+from data import BadInput, list_folder, map_ahead
 from metrics import class_probabilities, conditional_inception_score, inception_score, load_inception
-from translate import Translator
-from utils import TranslationParser, choose_device, make_folder, run_command, to_picture, write_picture
+from translate import PIXELS_AT_ONCE, Translator
+from utils import (
+    Beside,
+    TranslationParser,
+    at_least,
+    choose_device,
+    make_folder,
+    run_command,
+    to_bytes,
+    to_host,
+    to_picture,
+    write_output,
+)
+
+PIXELS_A_PLACE = 256 * 256   # of what --batch_size counts
+BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
+WRITES_AHEAD = 8             # for each thread
+
+
+class Input(NamedTuple):
+    """An input: its position among the files, where it lies, its styles (S, style_dim, 1, 1), its (C, H, W)."""
+    position: int
+    path: Path
+    styles: Tensor | None
+    values: Tensor | None = None
+    error: BadInput | None = None
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -27,50 +58,135 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--compute_CIS', action='store_true', help='print their Conditional Inception Score')
     parser.add_argument('--inception_a', default='', help='classifier of domain A, for --a2b 0')
     parser.add_argument('--inception_b', default='', help='classifier of domain B, for --a2b 1')
+    parser.add_argument('--batch_size', type=at_least(1), default=8,
+                        help='up to so many images of one size are translated together: as many as have no more '
+                             'pixels than so many of 256×256')
+    parser.add_argument('--num_workers', type=at_least(0), default=min(8, os.cpu_count() or 1),
+                        help='threads that read images, and as many that write them; 0: all in turn')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
     device = choose_device(opts.device)
-    config = load_config(opts.config, opts.trainer)
+    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     paths = list_images(opts.input_folder)
     inception = load_classifier(opts).to(device) if opts.compute_IS or opts.compute_CIS else None
-    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision, opts.compile)
     output_folders = make_output_folders(opts)
 
     torch.manual_seed(opts.seed)
-    sampled = opts.trainer == 'MUNIT'
-    synchronized_styles = translator.draw_styles(opts.num_style) if sampled and opts.synchronized else None
-    probabilities, broken = [], 0
-    for i, path in enumerate(tqdm(paths, unit='image', disable=None)):
-        # Drawn before the file is read: a broken file does not change the styles of those after it.
-        styles = translator.draw_styles(opts.num_style) if sampled and not opts.synchronized else synchronized_styles
-        try:
-            image = translator.read(path, translator.source, opts.new_size)
-        except BadInput as error:
-            broken += 1
-            tqdm.write(f'skipped {error}', file=sys.stderr)
-            continue
-        outputs = translator.translate(image, styles)
-        if inception is not None:
-            probabilities.append(class_probabilities(inception, outputs))
-        for folder, output in zip(output_folders, outputs, strict=True):
-            write_picture(to_picture(output, opts.normalize), folder / path.name)
-        if not opts.output_only:
-            write_picture(to_picture(image[0], opts.normalize), Path(opts.output_folder) / f'input{i:03d}.jpg')
-
-    done = len(paths) - broken
+    start = time.perf_counter()
+    done, probabilities = translate_all(translator, paths, output_folders, opts, inception)
     print(f'translated {done} images into {output_folders[0]}'
-          + (f' … {output_folders[-1]}' if len(output_folders) > 1 else ''))
+          + (f' … {output_folders[-1]}' if len(output_folders) > 1 else '')
+          + f', {done / (time.perf_counter() - start):.3g} images/s')
     if opts.compute_IS and done:
         print(f'Inception Score: {inception_score(torch.cat(probabilities))}')
     if opts.compute_CIS and done:
         print(f'Conditional Inception Score: {conditional_inception_score(probabilities)}')
-    if broken:
-        print(f'--input_folder {opts.input_folder}: {broken} of {len(paths)} images could not be read (named above)',
-              file=sys.stderr)
-    return 2 if broken else 0
+    if done < len(paths):
+        print(f'--input_folder {opts.input_folder}: {len(paths) - done} of {len(paths)} images could not be read '
+              f'(named above)', file=sys.stderr)
+    return 2 if done < len(paths) else 0
+
+
+def translate_all(translator: Translator, paths: Sequence[Path], output_folders: Sequence[Path],
+                  opts: argparse.Namespace, inception: nn.Module | None = None) -> tuple[int, list[Tensor]]:
+    """Translate the files and write what comes out; those that cannot be read are named on stderr.
+
+    Threads read what comes next and write what is done while the networks compute.
+
+    Returns:
+        How many were translated, and the classifier's p(y|x) of their outputs, (S, classes) for each.
+
+    Raises:
+        BadInput: an output cannot be written.
+    """
+    done, probabilities = 0, {}
+    at_once = pixels_at_once(translator.device, opts.batch_size)
+    read = map_ahead(lambda image: read_image(image, translator, opts.new_size), with_styles(translator, paths, opts),
+                     opts.num_workers, ahead=opts.num_workers + opts.batch_size)
+    with tqdm(total=len(paths), unit=' images', disable=None, dynamic_ncols=True) as bar, \
+            contextlib.closing(read), Beside(opts.num_workers, most=WRITES_AHEAD * opts.num_workers) as beside:
+        for batch in batches(readable(read, bar), opts.batch_size):
+            images = torch.stack([image.values for image in batch])
+            if translator.device.type == 'cuda':
+                images = images.pin_memory()
+            styles = None if batch[0].styles is None else torch.stack([image.styles for image in batch])
+            outputs = translator.translate_batch(images, styles, at_once)
+            pixels, ready = to_host(to_bytes(to_picture(outputs, opts.normalize)))
+            for image, pictures in zip(batch, pixels, strict=True):
+                for folder, picture in zip(output_folders, pictures, strict=True):
+                    beside.call(write_output, picture, folder / image.path.name, ready)
+                if not opts.output_only:
+                    beside.call(write_input, image, opts)
+            if inception is not None:
+                found = class_probabilities(inception, outputs.flatten(0, 1)).split(outputs.shape[1])
+                probabilities.update(zip([image.position for image in batch], found, strict=True))
+            done += len(batch)
+            bar.update(len(batch))
+    return done, [probabilities[position] for position in sorted(probabilities)]
+
+
+def pixels_at_once(device: torch.device, batch_size: int) -> int:
+    """How many pixels of images or outputs go through a network together."""
+    if batch_size > 1 and device.type == 'cpu':   # which loses a fifth of its time to fresh memory for larger layers
+        return 2 * PIXELS_A_PLACE
+    return max(PIXELS_AT_ONCE, batch_size * PIXELS_A_PLACE)   # 1: as test.py, to the last digit
+
+
+def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace) -> Iterator[Input]:
+    """The files, each with its styles: drawn in their order before any is read, so that broken ones change nothing."""
+    sampled = opts.trainer == 'MUNIT'
+    styles = translator.draw_styles(opts.num_style) if sampled and opts.synchronized else None
+    for position, path in enumerate(paths):
+        if sampled and not opts.synchronized:
+            styles = translator.draw_styles(opts.num_style)
+        yield Input(position, path, styles)
+
+
+def read_image(image: Input, translator: Translator, new_size: int | None) -> Input:
+    """The image with its values, or with the error that reading it gave."""
+    try:
+        return image._replace(values=translator.read(image.path, translator.source, new_size)[0])
+    except BadInput as error:
+        return image._replace(error=error)
+
+
+def readable(images: Iterable[Input], bar: tqdm) -> Iterator[Input]:
+    """Those that could be read; the others are named."""
+    for image in images:
+        if image.error is None:
+            yield image
+        else:
+            tqdm.write(f'skipped {image.error}', file=sys.stderr)
+            bar.update()
+
+
+def batches(images: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
+    """Images of one size together: up to `batch_size`, and no more pixels than so many places have.
+
+    Sizes whose images do not fill a batch wait; of those, the fullest goes when four batches of images are held.
+    """
+    waiting, held = {}, 0
+    for image in images:
+        size = image.values.shape
+        group = waiting.setdefault(size, [])
+        group.append(image)
+        held += 1
+        full = len(group) >= min(batch_size, max(1, batch_size * PIXELS_A_PLACE // (size[1] * size[2])))
+        if full or held >= BATCHES_HELD * batch_size:
+            group = waiting.pop(size if full else max(waiting, key=lambda size: len(waiting[size])))
+            held -= len(group)
+            yield group
+    yield from waiting.values()
+
+
+def write_input(image: Input, opts: argparse.Namespace) -> None:
+    """Write an input as it was read beside the outputs."""
+    write_output(to_bytes(to_picture(image.values, opts.normalize)),
+                 Path(opts.output_folder) / f'input{image.position:03d}.jpg')
 
 
 def list_images(folder: str) -> list[Path]:

@@ -1,38 +1,55 @@
 """One direction of a trained model: read an image, encode it, decode it with styles of the other domain."""
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from checkpoints import load_networks
-from data import Transform, new_size_of, read_image
+from checkpoints import read_networks
+from data import MAX_IMAGE_PIXELS, BadInput, Transform, new_size_of, read_image
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, gaussian_noise
+from precision import autocast, set_precision
 
-PIXELS_AT_ONCE = 8 * 256 * 256   # as many styles of one image are decoded together as keep to this
+PIXELS_AT_ONCE = 8 * 256 * 256   # as many images are encoded, and as many outputs decoded, together as keep to this
 
 
 class Translator:
     """Content from the source domain's generator, style and image from the target domain's.
 
+    `source_gen` keeps its content encoder alone, `target_gen` its decoder and what gives the style.
+
     Args:
         config: as `config.load_config` returns it.
-        checkpoint: a gen_*.pt.
+        checkpoint: a gen_*.pt; both its generators are held strictly against the config.
         a2b: from domain A to B, else from B to A.
         trainer: MUNIT or UNIT.
         device: where the networks go.
+        precision: fp32, tf32 or bf16; that of 32-bit products is set for the whole process.
+        compile: compile encoder and decoder at their first call, and again where sizes begin to differ.
 
     Raises:
         BadInput: a checkpoint that cannot be read or does not fit the config.
     """
 
-    def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device):
-        Generator = {'MUNIT': AdaINGen, 'UNIT': VAEGen}[trainer]
-        networks = {name: Generator(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
-        load_networks(checkpoint, networks, '--checkpoint')
-        self.config, self.trainer, self.device = config, trainer, device
+    def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
+                 precision: str = 'fp32', compile: bool = False):
+        Generator, content_encoder, rest = {
+            'MUNIT': (AdaINGen, 'enc_content', ('enc_style', 'dec', 'mlp')), 'UNIT': (VAEGen, 'enc', ('dec',))}[trainer]
+        with without_weights():
+            networks = {name: Generator(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
+        states = read_networks(checkpoint, networks, '--checkpoint')
+        self.config, self.trainer, self.device, self.precision = config, trainer, device, precision
         self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
-        self.source_gen = networks[self.source].to(device).eval()
-        self.target_gen = networks[self.target].to(device).eval()
+        self.source_gen = place(networks[self.source], (content_encoder,), states[self.source], device)
+        self.target_gen = place(networks[self.target], rest, states[self.target], device)
         self.multiple = 2 ** config['gen']['n_downsample']
+        set_precision(precision)
+        self.compile = compile
+        self._encode, self._decode = getattr(self.source_gen, content_encoder), self.target_gen.decode
+        if compile:
+            self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
 
     def read(self, path: str, domain: str, new_size: int | None = None) -> Tensor:
         """The image at `path` as domain 'a' or 'b' wants it: (1, C, H, W) in [-1, 1].
@@ -44,7 +61,8 @@ class Translator:
             BadInput: the file cannot be read.
         """
         size = new_size_of(self.config, domain) if new_size is None else new_size
-        return Transform(size)(read_image(path, self.config[f'input_dim_{domain}']))[None]
+        max_pixels = self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
+        return Transform(size)(read_image(path, self.config[f'input_dim_{domain}'], max_pixels, size))[None]
 
     def draw_styles(self, n: int) -> Tensor:
         """n styles from the prior N(0, 1): (n, style_dim, 1, 1)."""
@@ -55,9 +73,8 @@ class Translator:
         """The style code (1, style_dim, 1, 1) of an image (1, C, H, W) of the target domain, of any size."""
         smallest = 2 ** STYLE_HALVINGS
         image = pad_to(image.to(self.device), max(smallest, image.shape[2]), max(smallest, image.shape[3]))
-        return self.target_gen.enc_style(image)
+        return self._run(self.target_gen.enc_style, image).float()
 
-    @torch.inference_mode()
     def translate(self, image: Tensor, styles: Tensor | None = None) -> Tensor:
         """Translate one image (1, C, H, W) of any size, with each of `styles` (n, style_dim, 1, 1).
 
@@ -66,20 +83,85 @@ class Translator:
         Returns:
             Images of the target domain (n, C, H, W) in [-1, 1]; n is 1 for UNIT, which has no styles.
         """
-        height, width = image.shape[2:]
-        padded = pad_to(image.to(self.device), self._padded(height), self._padded(width))
+        return self.translate_batch(image, styles)[0]
+
+    @torch.inference_mode()
+    def translate_batch(self, images: Tensor, styles: Tensor | None = None,
+                        pixels_at_once: int = PIXELS_AT_ONCE) -> Tensor:
+        """Translate images (N, C, H, W) of one size, any, each with several styles: as `translate` does one by one.
+
+        Args:
+            images: in [-1, 1], on any device.
+            styles: (S, style_dim, 1, 1) for all images, or (N, S, style_dim, 1, 1), for each its own; None for UNIT.
+            pixels_at_once: what bounds the memory: no more go through a network together, a single image apart.
+
+        Returns:
+            Images of the target domain (N, S, C, H, W) in [-1, 1], 32-bit, on the networks' device; S is 1 for UNIT.
+
+        Raises:
+            ValueError: styles for another number of images.
+        """
+        n, _, height, width = images.shape
+        images = images.to(self.device, non_blocking=images.is_pinned())
+        images = pad_to(images, self._padded(height), self._padded(width))
+        at_once = max(1, pixels_at_once // (images.shape[2] * images.shape[3]))
+        content = torch.cat([self._run(self._encode, part) for part in images.split(at_once)])
         if styles is None:
-            outputs = [self.target_gen.decode(self.source_gen.enc(padded))]
+            outputs = [self._run(self._decode, part) for part in content.split(at_once)]
         else:
-            content = self.source_gen.enc_content(padded)
-            at_once = max(1, PIXELS_AT_ONCE // (padded.shape[2] * padded.shape[3]))
-            outputs = [self.target_gen.decode(content.expand(len(part), -1, -1, -1), part)
-                       for part in styles.split(at_once)]
-        return torch.cat(outputs)[:, :, :height, :width]
+            styles = styles.expand(n, *styles.shape) if styles.dim() == 4 else styles
+            if len(styles) != n:
+                raise ValueError(f'styles for {len(styles)} images, but there are {n}')
+            of_image = torch.arange(n, device=self.device).repeat_interleave(styles.shape[1])
+            pairs = zip(of_image.split(at_once), styles.to(self.device).flatten(0, 1).split(at_once), strict=True)
+            outputs = [self._run(self._decode, content[which], style) for which, style in pairs]
+        outputs = torch.cat(outputs).float().unflatten(0, (n, -1))
+        return outputs[..., :height, :width]
+
+    def _run(self, network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        try:
+            with autocast(self.precision, self.device):
+                return network(*inputs)
+        except Exception as error:
+            if not (self.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
+                raise
+            cause = getattr(error, 'inner_exception', error)
+            reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), repr(cause))
+            raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason}); leave it '
+                           f'out, or install what compiles for {self.device.type}') from None
 
     def _padded(self, length: int) -> int:
         smallest = max(4, 2 * self.multiple)   # less cannot be padded by reflection inside the networks
         return max(smallest, -(-length // self.multiple) * self.multiple)
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Networks built inside have parameters on the meta device, which are neither filled nor take memory.
+
+    Unlike `torch.device('meta')`, it leaves buffers real: not all of them are in checkpoints.
+    """
+    def emptied(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None:
+            return None
+        return nn.Parameter(torch.empty_like(parameter, device='meta'), parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(emptied)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def place(network: nn.Module, parts: Sequence[str], state: dict[str, Tensor], device: torch.device) -> nn.Module:
+    """Keep the children `parts` of a network alone, and bring them to the device with their weights, copied once."""
+    for name in [name for name, _ in network.named_children() if name not in parts]:
+        delattr(network, name)
+    # Not empty_like: of a tensor on the meta device, it imports half a second of algebra.
+    weights = {key: torch.empty(own.shape, dtype=own.dtype, device=device).copy_(state[key])
+               for key, own in network.state_dict().items()}
+    network.load_state_dict(weights, assign=True)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def pad_to(image: Tensor, height: int, width: int) -> Tensor:

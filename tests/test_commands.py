@@ -17,6 +17,7 @@ from PIL import Image
 import test as test_command
 import test_batch as test_batch_command
 import train as train_command
+from precision import set_precision
 from utils import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -461,6 +462,182 @@ def test_both_scores_are_printed(run, tmp_path, capsys):
     # Of a single input's outputs, both take the same mean.
     assert float(scores['Inception Score']) == pytest.approx(float(scores['Conditional Inception Score']))
     assert float(scores['Inception Score']) >= 1
+
+
+def images_in(folder: Path) -> dict[str, np.ndarray]:
+    """The pictures in a folder and its subfolders, as numbers that may be subtracted."""
+    return {path.name: np.array(Image.open(path)).astype(int) for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+def old_way(run, tmp_path, folder: Path, num_style: int, normalize: bool) -> dict[str, bytes]:
+    """What test_batch.py wrote before it knew batches: the files' bytes, one image at a time, seed 1."""
+    from data import Transform, read_image
+    from networks import AdaINGen
+    gens = {name: AdaINGen(3, yaml.safe_load(run['MUNIT'].read_text())['gen']).eval() for name in 'ab'}
+    for name, state in torch.load(run['MUNIT checkpoint'], weights_only=True).items():
+        gens[name].load_state_dict(state)
+    torch.manual_seed(1)
+    written = {}
+    for path in sorted(folder.iterdir()):
+        styles = torch.randn(num_style, 8, 1, 1)
+        with torch.inference_mode():
+            content = gens['a'].enc_content(Transform(64)(read_image(path, 3))[None])
+            outputs = gens['b'].decode(content.expand(num_style, -1, -1, -1), styles)
+        for j, output in enumerate(outputs):
+            low, high = (output.min(), output.max()) if normalize else (-1, 1)
+            picture = ((output - low) / (high - low)).clamp(0, 1)
+            array = picture.mul(255).add(0.5).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(array).save(tmp_path / path.name, quality=95, subsampling=0)
+            written[f'{j:02d}/{path.name}'] = (tmp_path / path.name).read_bytes()
+    return written
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_one_by_one_the_files_are_those_of_before_batches_byte_for_byte(run, tmp_path, num_workers, normalize):
+    for i in range(4):
+        save_noise(tmp_path / 'in' / f'{i}.jpg', seed=i)
+    test_batch_command.main([
+        *translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=3, batch_size=1,
+                             num_workers=num_workers), *(['--normalize'] if normalize else [])])
+    wanted = old_way(run, tmp_path, tmp_path / 'in', 3, normalize)
+    assert {f'{path.parent.name[-2:]}/{path.name}': path.read_bytes()
+            for path in tmp_path.glob('out_*/*')} == wanted
+    inputs = [Image.open(tmp_path / 'out' / f'input{i:03d}.jpg') for i in range(4)]
+    assert all(image.size == (64, 64) for image in inputs)
+
+
+@pytest.mark.parametrize('flags', [[], ['--normalize'], ['--synchronized']])
+def test_batches_of_mixed_sizes_are_what_one_by_one_gives(run, tmp_path, flags):
+    for i, size in enumerate([(64, 64), (40, 30), (64, 64), (50, 33), (64, 64), (40, 30), (64, 64), (7, 90)]):
+        save_noise(tmp_path / 'in' / f'{i}.png', size, seed=i)
+    for name, batch_size in (('one', 1), ('many', 3)):
+        test_batch_command.main([*translate_arguments(run, tmp_path / name, input_folder=tmp_path / 'in', num_style=2,
+                                                      new_size=0, batch_size=batch_size), *flags])
+    for folder in ('one', 'one_00', 'one_01'):
+        one, many = images_in(tmp_path / folder), images_in(tmp_path / folder.replace('one', 'many'))
+        assert one.keys() == many.keys() and len(one) == 8
+        assert all(np.abs(one[key] - many[key]).max() <= 1 for key in one)   # of 255: where rounding tips over
+    assert np.abs(images_in(tmp_path / 'one_00')['0.png'] - images_in(tmp_path / 'one_01')['0.png']).max() > 1
+
+
+def test_batches_fill_up_within_a_size_and_hold_few():
+    def image(position: int, side: int):
+        return test_batch_command.Input(position, Path(), None, torch.empty(3, side, side))
+
+    def batches(sides: list[int], batch_size: int) -> list[list[int]]:
+        inputs = [image(i, side) for i, side in enumerate(sides)]
+        return [[one.position for one in batch] for batch in test_batch_command.batches(inputs, batch_size)]
+
+    assert batches([64, 32, 64, 32, 64], 2) == [[0, 2], [1, 3], [4]]
+    assert batches([512, 512, 512], 8) == [[0, 1], [2]]        # 8 of 256×256 have the pixels of 2 of these
+    assert batches([2048], 8) == [[0]]
+    assert batches([10, 11, 11, 12, 13, 14, 15, 16, 17], 2) == [[1, 2], [0], [3], [4], [5], [6], [7], [8]]
+    asked, seen = iter([image(i, 10 + i) for i in range(20)]), []
+    held = test_batch_command.batches((seen.append(one) or one for one in asked), 2)
+    assert len(next(held)) == 1 and len(seen) == 8             # four batches, and no more
+
+
+def test_a_broken_file_leaves_the_styles_and_the_numbers_of_the_others(run, tmp_path):
+    for name in ('whole', 'broken'):
+        for i in range(4):
+            save_noise(tmp_path / name / f'{i}.png', seed=i)
+    (tmp_path / 'broken' / '1.png').write_bytes(b'no image')
+    for name in ('whole', 'broken'):
+        status = test_batch_command.main(translate_arguments(run, tmp_path / f'out {name}', num_style=2, batch_size=1,
+                                                             input_folder=tmp_path / name))
+        assert status == (2 if name == 'broken' else 0)
+    for folder, broken in (('', 'input001.jpg'), ('_00', '1.png'), ('_01', '1.png')):
+        whole, other = (images_in(tmp_path / f'out {name}{folder}') for name in ('whole', 'broken'))
+        assert other.keys() == whole.keys() - {broken}
+        assert all((other[key] == whole[key]).all() for key in other)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+@pytest.mark.parametrize('obstacle, words', [('folder', 'Is a directory'), ('full disk', 'No space left on device')])
+def test_an_output_that_cannot_be_written_ends_a_batch_in_one_line(run, tmp_path, capsys, num_workers, obstacle, words):
+    for i in range(3):
+        save_noise(tmp_path / 'in' / f'{i}.png', seed=i)
+    place = tmp_path / 'out_00' / '1.png'
+    place.parent.mkdir()
+    if obstacle == 'folder':
+        place.mkdir()
+    elif os.path.exists('/dev/full'):
+        place.symlink_to('/dev/full')
+    else:
+        pytest.skip('no device that is always full')
+    arguments = translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=1, batch_size=1,
+                                    num_workers=num_workers)
+    assert complaint(capsys, test_batch_command.main, *arguments) == f'{place}: cannot be written ({words})'
+
+
+def test_a_translation_that_cannot_be_written_is_one_line(run, tmp_path, capsys):
+    save_noise(tmp_path / 'in.png')
+    (tmp_path / 'out' / 'output000.jpg').mkdir(parents=True)
+    arguments = translate_arguments(run, tmp_path / 'out', input=tmp_path / 'in.png')
+    assert 'output000.jpg: cannot be written (Is a directory)' in complaint(capsys, test_command.main, *arguments)
+
+
+def test_ctrl_c_ends_a_batch_at_once(run, tmp_path):
+    for i in range(60):
+        save_noise(tmp_path / 'in' / f'{i}.png', (400, 400), seed=i)
+    arguments = translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=4, new_size=0,
+                                    batch_size=2)
+    process = start('test_batch.py', *arguments, start_new_session=True)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob('out_00/*')) and process.poll() is None and time.time() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert 'Traceback' not in err and 'translated' not in out
+    assert len(list(tmp_path.glob('out_00/*'))) < 60
+    for path in tmp_path.glob('out_*/*.png'):   # what is there is whole
+        Image.open(path).load()
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'tf32', 'bf16'])
+def test_precision_is_taken_by_both_commands(run, tmp_path, precision):
+    save_noise(tmp_path / 'in' / 'one.png')
+    try:
+        test_batch_command.main(translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=1,
+                                                    precision=precision))
+        test_command.main(translate_arguments(run, tmp_path / 'single', input=tmp_path / 'in' / 'one.png', num_style=1,
+                                              precision=precision))
+        rounded = precision != 'fp32'
+        assert torch.backends.cudnn.allow_tf32 == rounded
+        assert torch.get_float32_matmul_precision() == ('high' if rounded else 'highest')
+    finally:
+        set_precision('fp32')
+    found = images_in(tmp_path / 'out_00')['one.png']
+    test_batch_command.main(translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=1))
+    difference = np.abs(found - images_in(tmp_path / 'out_00')['one.png'])
+    assert difference.mean() < 4 and (difference.max() > 0) == (precision == 'bf16')   # a CPU has no tf32
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'batch_size': 0}, '--batch_size'), ({'num_workers': -1}, '--num_workers'), ({'precision': 'fp8'}, '--precision')])
+def test_a_batch_refuses_in_one_line_and_writes_nothing(run, tmp_path, capsys, changes, words):
+    save_noise(tmp_path / 'in' / 'one.png')
+    arguments = translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', **changes)
+    assert words in complaint(capsys, test_batch_command.main, *arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
+
+
+def test_scores_do_not_depend_on_the_batches(run, tmp_path, capsys):
+    from torchvision.models import inception_v3
+    torch.manual_seed(0)
+    torch.save(inception_v3(weights=None, init_weights=False, num_classes=3).state_dict(), tmp_path / 'inception.pt')
+    for i in range(3):
+        save_noise(tmp_path / 'in' / f'{i}.png', (64, 64) if i else (64, 80), seed=i)
+    found = []
+    for batch_size in (1, 2):
+        test_batch_command.main([
+            *translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=2,
+                                 batch_size=batch_size, inception_b=tmp_path / 'inception.pt'),
+            '--compute_IS', '--compute_CIS', '--output_only'])
+        found.append([float(text) for text in re.findall(r'Inception Score: (.*)$', capsys.readouterr().out, re.M)])
+    assert len(found[0]) == 2 and found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 @pytest.mark.parametrize('folder', ['none', 'empty'])
