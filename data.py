@@ -468,7 +468,12 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
                         prefetch_factor=BATCHES_AHEAD if num_workers else None,
                         worker_init_fn=_leave_signals_to_the_main_process)
     try:
-        yield from loader
+        found = iter(loader)
+        if num_workers and hasattr(signal, 'SIGCHLD'):
+            # PyTorch would raise a worker's death wherever the main process happens to be, in mid-iteration. Without
+            # that it is noticed where the next batch is waited for, five seconds later.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        yield from found
     except BadInput as error:   # a worker's comes with its traceback
         raise BadInput(str(error).strip().splitlines()[-1].removeprefix('data.BadInput: ')) from None
 
