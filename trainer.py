@@ -138,6 +138,7 @@ class Trainer(nn.Module):
             raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
         self.config = config
         self.iteration = 0       # the next one
+        self.replays = False     # CUDA graphs
         self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
         self.gen_a = self.Generator(config['input_dim_a'], config['gen'])
         self.gen_b = self.Generator(config['input_dim_b'], config['gen'])
@@ -196,6 +197,7 @@ class Trainer(nn.Module):
             cuda_graphs: also record the kernels' launches and replay them: pays where launching is the bottleneck.
             backend: of torch.compile.
         """
+        self.replays = cuda_graphs
         options = {'mode': 'reduce-overhead'} if cuda_graphs else {}
         for name in ('encode', 'translate', 'dis_loss', 'gen_losses'):
             compiled = torch.compile(getattr(self, name), fullgraph=True, dynamic=False, backend=backend, **options)
@@ -213,9 +215,13 @@ class Trainer(nn.Module):
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
+        if self.replays:
+            torch.compiler.cudagraph_mark_step_begin()   # what the last iteration left may be overwritten
         self._bad.zero_()
         codes = self.encode(x_a, x_b)
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
+        if self.replays:
+            losses = {name: loss.clone() for name, loss in losses.items()}
         self.bad_steps += self._bad
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
         return losses
