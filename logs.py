@@ -61,6 +61,13 @@ def cut_back(folder: Path, step: int) -> None:
             os.replace(beside, path)
 
 
+def scalars(folder: Path) -> list[tuple[int, str, float]]:
+    """Every scalar in the folder's files, as (step, name, value), by steps and names."""
+    events = [event for path in folder.glob('events.out.tfevents.*') for _, event in _records(path.read_bytes())]
+    return sorted((event.step, value.tag, value.simple_value) for event in events for value in event.summary.value
+                  if value.HasField('simple_value'))
+
+
 def _records(content: bytes):
     """The whole records of a file, each with the event in it."""
     start = 0

@@ -323,8 +323,11 @@ class UpsampleConv2dBlock(Conv2dBlock):
     def _upsample_and_convolve(self, x: Tensor) -> Tensor:
         weight, bias = self.conv.weight, self.conv.bias
         phases = torch.einsum('pik,qjl,ockl->opqcij', self.taps, self.taps, weight).flatten(0, 2)
-        mode = 'constant' if self.pad_type == 'zero' else 'replicate'
-        y = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), phases, bias.repeat_interleave(4))
+        if self.pad_type == 'zero':
+            padded = F.pad(x, (1, 1, 1, 1))
+        else:
+            padded = _repeat_edges(_repeat_edges(x, 1, axis=2), 1, axis=3)
+        y = F.conv2d(padded, phases, bias.repeat_interleave(4))
         y = F.pixel_shuffle(y, 2)
         if self.pad_type == 'reflect':
             # Reflected, the outermost of the two padded rows repeats the second row of x, not the first: the outermost
@@ -337,9 +340,17 @@ class UpsampleConv2dBlock(Conv2dBlock):
     def _border(x: Tensor, weight: Tensor, mode: str) -> Tensor:
         """What is to be added to the first and the last row: (N, output_dim, 2, 2W)."""
         differences = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)        # (N, 2C, W)
-        differences = F.pad(differences.repeat_interleave(2, dim=2), (2, 2), mode=mode)
+        differences = differences.repeat_interleave(2, dim=2)
+        differences = _repeat_edges(differences, 2, axis=2) if mode == 'replicate' else F.pad(differences, (2, 2), mode)
         outermost = torch.cat([weight[:, :, 0], weight[:, :, -1]])                                  # (2C', C, 5)
         return F.conv1d(differences, outermost, groups=2).unflatten(1, (2, -1)).transpose(1, 2)
+
+
+def _repeat_edges(x: Tensor, size: int, axis: int) -> Tensor:
+    """Padding by replication along one axis. The compiler mistakes the layout of what PyTorch's own walks back."""
+    n = x.shape[axis]
+    first, last = (x.narrow(axis, i, 1).expand(*x.shape[:axis], size, *x.shape[axis + 1:]) for i in (0, n - 1))
+    return torch.cat([first, x, last], dim=axis)
 
 
 class ToImageConv2dBlock(Conv2dBlock):

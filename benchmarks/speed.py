@@ -1,21 +1,27 @@
 """Time one iteration of training: `update` against `dis_update` + `gen_update` computed in the original's way.
 
     python benchmarks/speed.py --cases 64,16 128,32 256,64 --output benchmarks/results/MACHINE.json
+    python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile
 
-The original's way is measured on our networks: images encoded anew for each update, every decode and every judgement
-on its own, upsampled images convolved as they are, graphs recorded in the discriminator's update, gradients gathered
-in the discriminators in the generator's update. Both ways are timed in turns in one process, and the medians are
-quoted; memory is the growth of the process (CUDA: of the allocator) over its state before the first iteration.
+A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile or graphs (with CUDA
+graphs). They hold for `update`; the original's way is always fp32 and not compiled. It is measured on our networks:
+images encoded anew for each update, every decode and every judgement on its own, upsampled images convolved as they
+are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
+and one walk back through all of it. Both ways are timed in turns in one process, and the medians are quoted; memory is
+the growth of a process of its own (CUDA: of the allocator) over its state before the first iteration.
 """
 import argparse
 import contextlib
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,22 +29,53 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from PIL import Image  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 import networks  # noqa: E402
 import trainer as trainer_module  # noqa: E402
 from config import load_config  # noqa: E402
+from data import EndlessBatches, ImageDataset, Transform, list_folder, stream  # noqa: E402
+from precision import autocast, set_deterministic, set_precision  # noqa: E402
+from train import Clock  # noqa: E402
 
 WAYS = ('original', 'update')
+COMPILE = ('no', 'compile', 'graphs')
 
 
-def make_trainer(way: str, dim: int, device: torch.device) -> trainer_module.MUNIT_Trainer:
-    """The standard configuration with `dim` filters in generators and discriminators."""
+class Case(NamedTuple):
+    """What is timed: side of the images, filters, images of each domain, and how `update` computes."""
+    size: int
+    dim: int
+    batch: int = 1
+    precision: str = 'fp32'
+    compile: str = 'no'
+
+    @classmethod
+    def read(cls, text: str) -> 'Case':
+        numbers, words = text.split(',')[:3], text.split(',')[3:]
+        return cls(*map(int, numbers), *([1] if len(numbers) < 3 else []), *words)
+
+    def __str__(self) -> str:
+        return ','.join(map(str, self))
+
+
+def make_trainer(case: Case, way: str, device: torch.device) -> trainer_module.MUNIT_Trainer:
+    """The standard configuration with the case's filters in generators and discriminators."""
     config = load_config(ROOT / 'configs' / 'edges2shoes_folder.yaml')
-    config['gen']['dim'] = config['dis']['dim'] = dim
-    config['fused'] = way != 'original'
+    config['gen']['dim'] = config['dis']['dim'] = case.dim
+    ours = way == 'update'
+    config['fused'] = ours
+    config['precision'] = case.precision if ours else 'fp32'
     torch.manual_seed(0)
-    return trainer_module.MUNIT_Trainer(config).to(device)
+    trainer = trainer_module.MUNIT_Trainer(config).to(device)
+    if ours and case.compile != 'no':
+        trainer.compile_step(cuda_graphs=case.compile == 'graphs')
+    return trainer
+
+
+def make_images(case: Case, device: torch.device) -> torch.Tensor:
+    return torch.rand(2, case.batch, 3, case.size, case.size, device=device) * 2 - 1
 
 
 @contextlib.contextmanager
@@ -90,6 +127,7 @@ def as_the_original():
 
 def iterate(trainer, way: str, x_a: torch.Tensor, x_b: torch.Tensor) -> None:
     """One iteration in one of the WAYS."""
+    set_precision(trainer.config['precision'])
     trainer.update_learning_rate()
     if way == 'update':
         trainer.update(x_a, x_b)
@@ -113,10 +151,9 @@ def resident_bytes(entry: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def measure_memory(case: tuple[int, int, int], way: str, device: torch.device) -> int:
+def measure_memory(case: Case, way: str, device: torch.device) -> int:
     """Bytes by which two iterations raise the peak over what the trainer itself takes."""
-    size, dim, batch = case
-    trainer, x = make_trainer(way, dim, device), torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
+    trainer, x = make_trainer(case, way, device), make_images(case, device)
     before = torch.cuda.memory_allocated() if device.type == 'cuda' else resident_bytes('VmRSS')
     for _ in range(2):
         iterate(trainer, way, *x)
@@ -125,30 +162,39 @@ def measure_memory(case: tuple[int, int, int], way: str, device: torch.device) -
     return resident_bytes('VmHWM') - before
 
 
-def matrix_rate(device: torch.device) -> float:
-    """FLOP/s of a float32 matrix product on this device, to compare with."""
+def matrix_rate(precision: str, device: torch.device) -> float:
+    """FLOP/s of a matrix product in a precision on this device, to compare with."""
     n = 8192 if device.type == 'cuda' else 1536
     a, b = torch.rand(2, n, n, device=device)
+    set_precision(precision)
     times = []
-    for _ in range(6):
-        synchronize(device)
-        start = time.perf_counter()
-        a @ b
-        synchronize(device)
+    for _ in range(10):
+        with autocast(precision, device):
+            synchronize(device)
+            start = time.perf_counter()
+            a @ b
+            synchronize(device)
         times.append(time.perf_counter() - start)
     return 2 * n ** 3 / statistics.median(times)
 
 
-def measure_time(case: tuple[int, int, int], repeats: int, device: torch.device) -> dict:
+def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
     """Median seconds of each way, taken in turns, and the FLOPs that torch counts."""
-    size, dim, batch = case
-    trainers = {way: make_trainer(way, dim, device) for way in WAYS}
-    x = torch.rand(2, batch, 3, size, size, device=device) * 2 - 1
-    result = {'size': size, 'dim': dim, 'batch': batch, 'repeats': repeats}
-    for way in WAYS:
+    trainers = {way: make_trainer(case, way, device) for way in WAYS}
+    x = make_images(case, device)
+    result = {**case._asdict(), 'repeats': repeats}
+    for way in WAYS:   # of compiled code too: the counter sees what it was made from
+        counted = make_trainer(case._replace(compile='no'), way, device)
         with FlopCounterMode(display=False) as counter:
-            iterate(trainers[way], way, *x)
+            iterate(counted, way, *x)
         result[f'{way}_tflop'] = counter.get_total_flops() / 1e12
+        del counted
+    start = time.perf_counter()
+    for way in WAYS:
+        for _ in range(3):   # compiling, choosing kernels, recording graphs
+            iterate(trainers[way], way, *x)
+    synchronize(device)
+    result['warm_up_s'] = time.perf_counter() - start
     times = {way: [] for way in WAYS}
     for _ in range(repeats):
         for way in WAYS:
@@ -161,43 +207,84 @@ def measure_time(case: tuple[int, int, int], repeats: int, device: torch.device)
         result[f'{way}_s'] = statistics.median(times[way])
     result['time_ratio'] = statistics.median(
         b / a for a, b in zip(times['original'], times['update'], strict=True))   # of neighbours: they share the noise
+    result['tflop_per_s'] = result['update_tflop'] / result['update_s']
+    result['share_of_matrix_product'] = result['tflop_per_s'] * 1e12 / matrix_rate(case.precision, device)
+    result['share_waiting_for_data'] = measure_waiting(case, trainers['update'], repeats, device)
     return result
+
+
+def measure_waiting(case: Case, trainer, repeats: int, device: torch.device) -> float:
+    """The share of training's time that it waits for images: JPEG files of the case's size, read by workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(32):
+            noise = torch.randint(0, 256, (9, 9, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
+            picture = Image.fromarray(noise.numpy()).resize((case.size, case.size), Image.Resampling.BICUBIC)
+            picture.save(Path(folder) / f'{i}.jpg', quality=95)
+        dataset = ImageDataset(list_folder(folder), 3, Transform(case.size, (case.size, case.size), augment=True))
+        workers = min(4, os.cpu_count() or 1)
+        streams = [stream(dataset, EndlessBatches(len(dataset), case.batch, seed), workers, device.type == 'cuda')
+                   for seed in (0, 1)]
+        clock = Clock(zip(*streams, strict=True))
+        for i, images in enumerate(clock):
+            iterate(trainer, 'update', *(x.to(device, non_blocking=True) for x in images))
+            synchronize(device)
+            if i == repeats + 2:
+                break
+        for of_domain in streams:
+            of_domain.close()
+        return clock.share_waiting()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--cases', nargs='+', default=['64,16', '128,32', '256,64'], help='size,dim or size,dim,batch')
+    parser.add_argument('--cases', nargs='+', default=['64,16', '128,32', '256,64'], type=Case.read,
+                        help='size,dim[,batch[,precision[,compile]]]')
     parser.add_argument('--repeats', type=int, default=7)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--translation', action='store_true', help='also images/s of test_batch.py (translation.py)')
     parser.add_argument('--output', help='a JSON file to write')
     parser.add_argument('--memory_of', choices=WAYS, help='print the memory of one way in the first case, and end')
     opts = parser.parse_args()
     device = torch.device(opts.device)
-    cases = [tuple(map(int, case.split(','))) for case in opts.cases]
-    cases = [case if len(case) == 3 else (*case, 1) for case in cases]
-    torch.backends.cudnn.benchmark = True
+    set_deterministic(False)
 
     if opts.memory_of:
-        print(measure_memory(cases[0], opts.memory_of, device))
+        print(measure_memory(opts.cases[0], opts.memory_of, device))
         return 0
 
     name = torch.cuda.get_device_name() if device.type == 'cuda' else platform.machine()
-    report = {'device': name, 'threads': torch.get_num_threads(), 'torch': torch.__version__,
-              'matrix_gflop_per_s': matrix_rate(device) / 1e9, 'cases': []}
-    print(f'{name}, {report["threads"]} threads, torch {torch.__version__}, '
-          f'matrix product {report["matrix_gflop_per_s"]:.0f} GFLOP/s')
-    print('size dim batch |  original s   update s   ratio |  original TFLOP  update TFLOP |  memory MiB  MiB  ratio')
-    for case in cases:
-        row = measure_time(case, opts.repeats, device)
-        for way in WAYS:   # a process each: a peak cannot be taken back
-            arguments = ['--cases', ','.join(map(str, case)), '--device', opts.device, '--memory_of', way]
-            row[f'{way}_bytes'] = int(subprocess.check_output([sys.executable, __file__, *arguments]))
+    report = {'device': name, 'threads': torch.get_num_threads(), 'torch': torch.__version__, 'cases': [],
+              'matrix_tflop_per_s': {p: matrix_rate(p, device) / 1e12 for p in {c.precision for c in opts.cases}}}
+    print(f'{name}, {report["threads"]} threads, torch {torch.__version__}, matrix product '
+          + ', '.join(f'{p} {rate:.3g} TFLOP/s' for p, rate in report['matrix_tflop_per_s'].items()))
+    print('size dim batch precision compile |  original s   update s  ratio |  original TFLOP  update TFLOP  TFLOP/s '
+          'of matrix |  memory MiB   MiB  ratio | waits')
+    for case in opts.cases:
+        try:
+            row = measure_time(case, opts.repeats, device)
+            for way in WAYS:   # a process each: a peak cannot be taken back
+                arguments = ['--cases', str(case), '--device', opts.device, '--memory_of', way]
+                row[f'{way}_bytes'] = int(subprocess.check_output([sys.executable, __file__, *arguments]))
+        except Exception as error:   # of a case that this machine cannot do; the others are wanted all the same
+            print(f'{case}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}', flush=True)
+            report['cases'].append({**case._asdict(), 'error': str(error)[:2000]})
+            continue
         row['memory_ratio'] = row['update_bytes'] / row['original_bytes']
         report['cases'].append(row)
-        print(f'{row["size"]:4} {row["dim"]:3} {row["batch"]:5} | {row["original_s"]:11.4f} {row["update_s"]:10.4f} '
-              f'{row["time_ratio"]:7.3f} | {row["original_tflop"]:15.4f} {row["update_tflop"]:13.4f} | '
-              f'{row["original_bytes"] / 2**20:11.0f} {row["update_bytes"] / 2**20:4.0f} {row["memory_ratio"]:6.3f}',
+        print(f'{case.size:4} {case.dim:3} {case.batch:5} {case.precision:>9} {case.compile:>7} | '
+              f'{row["original_s"]:11.4f} {row["update_s"]:10.4f} {row["time_ratio"]:6.3f} | '
+              f'{row["original_tflop"]:15.4f} {row["update_tflop"]:13.4f} {row["tflop_per_s"]:8.3g} '
+              f'{row["share_of_matrix_product"]:9.0%} | {row["original_bytes"] / 2**20:11.0f} '
+              f'{row["update_bytes"] / 2**20:5.0f} {row["memory_ratio"]:6.3f} | {row["share_waiting_for_data"]:5.0%}',
               flush=True)
+    if opts.translation:
+        report['translation'] = []
+        for size, dim in sorted({(case.size, case.dim) for case in opts.cases}):
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder) / 'translation.json'
+                subprocess.run([sys.executable, ROOT / 'benchmarks' / 'translation.py', '--size', str(size),
+                                '--dim', str(dim), '--device', opts.device, '--output', output], check=True)
+                report['translation'].append(json.loads(output.read_text()))
     if opts.output:
         Path(opts.output).write_text(json.dumps(report, indent=1) + '\n')
     return 0

@@ -14,7 +14,7 @@ import yaml
 from parity import config_with
 from PIL import Image
 
-from logs import Log, _records, cut_back
+from logs import Log, cut_back, scalars
 from run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,13 +76,6 @@ def tensors(content, name: str = ''):
         yield name, content
 
 
-def logged(folder: Path) -> list[tuple[int, str, float]]:
-    """Every scalar in the files of TensorBoard, in no order."""
-    events = [event for path in folder.glob('events.*') for _, event in _records(path.read_bytes())]
-    return sorted((event.step, value.tag, value.simple_value) for event in events for value in event.summary.value
-                  if not value.HasField('image'))
-
-
 def assert_same_run(one: Path, two: Path, steps: int) -> None:
     for kind in ('gen', 'dis', 'state'):
         ours, theirs = (dict(tensors(torch.load(out / f'outputs/tiny/checkpoints/{kind}_{steps:08d}.pt')))
@@ -91,7 +84,7 @@ def assert_same_run(one: Path, two: Path, steps: int) -> None:
         for name, value in ours.items():
             same = torch.equal(value, theirs[name]) if isinstance(value, torch.Tensor) else value == theirs[name]
             assert same, (kind, name)
-    assert logged(one / 'logs/tiny') == logged(two / 'logs/tiny')
+    assert scalars(one / 'logs/tiny') == scalars(two / 'logs/tiny')
     pictures = sorted(path.name for path in (one / 'outputs/tiny/images').iterdir())
     assert pictures == sorted(path.name for path in (two / 'outputs/tiny/images').iterdir())
     for name in pictures:
@@ -200,7 +193,7 @@ def test_a_run_whose_gradients_stay_infinite_ends_with_its_good_weights_and_name
     weights = [torch.load(tmp_path / f'outputs/tiny/checkpoints/gen_0000000{step}.pt') for step in (8, 9)]
     assert all(torch.equal(*pair) and pair[0].isfinite().all() for pair in zip(
         *(dict(tensors(one)).values() for one in weights), strict=True))
-    assert (9, 'bad_steps', 3.0) in logged(tmp_path / 'logs/tiny')
+    assert (9, 'bad_steps', 3.0) in scalars(tmp_path / 'logs/tiny')
 
 
 def test_a_single_bad_iteration_is_passed_over_and_counted(data, tmp_path):
@@ -211,7 +204,7 @@ def test_a_single_bad_iteration_is_passed_over_and_counted(data, tmp_path):
              'trainer.MUNIT_Trainer.update = update')
     done = train(config, tmp_path, program=broken_train(patch))
     assert done.returncode == 0, done.stderr
-    assert [entry for entry in logged(tmp_path / 'logs/tiny') if entry[1] == 'bad_steps'] == [
+    assert [entry for entry in scalars(tmp_path / 'logs/tiny') if entry[1] == 'bad_steps'] == [
         (step, 'bad_steps', 1.0) for step in (3, 4, 5)]
 
 
@@ -287,7 +280,7 @@ def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
     assert len(paths) == 2
     paths[1].write_bytes(paths[1].read_bytes()[:-7])
     cut_back(tmp_path, 3)
-    assert logged(tmp_path) == [(step, 'loss', step / 2) for step in (1, 2, 3)]
+    assert scalars(tmp_path) == [(step, 'loss', step / 2) for step in (1, 2, 3)]
 
 
 # -- several processes ------------------------------------------------------------------------------------------------
@@ -303,7 +296,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(data, tmp_path, tra
     assert '2 processes' in together.stdout and together.stdout.count('finished 4') == 1
     alone = train(config, tmp_path / 'one', '--trainer', trainer, '--batch_size', 4)
     assert alone.returncode == 0, alone.stderr
-    found, wanted = (logged(tmp_path / name / 'logs/tiny') for name in ('two', 'one'))
+    found, wanted = (scalars(tmp_path / name / 'logs/tiny') for name in ('two', 'one'))
     assert [entry[:2] for entry in found] == [entry[:2] for entry in wanted]
     for (step, name, value), (_, _, other) in zip(found, wanted, strict=True):
         assert value == pytest.approx(other, rel=1e-4 if step < 3 else 1e-3, abs=1e-5), (step, name)

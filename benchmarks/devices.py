@@ -1,0 +1,72 @@
+"""Does a GPU compute what the CPU does? Losses of a few iterations on both, from the same weights, images and noise.
+
+    python benchmarks/devices.py --device cuda --output devices.json
+
+Each precision of the device is held against 32 bits on the CPU. Exit status 1 where fp32 is further off than rounding.
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
+
+import torch  # noqa: E402
+from parity import config_with, filled_trainer, waves  # noqa: E402
+
+from precision import PRECISIONS, set_deterministic, set_precision  # noqa: E402
+from trainer import MUNIT_Trainer, UNIT_Trainer  # noqa: E402
+
+TRAINERS = {'MUNIT': (MUNIT_Trainer, {}),
+            'MUNIT, cycle, sn': (MUNIT_Trainer, {'recon_x_cyc_w': 10, 'dis': {'norm': 'sn'}}),
+            'UNIT': (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10})}
+ROUNDING = 5e-3   # after three iterations, of which each makes the differences of the one before it larger
+
+
+def losses(trainer_class, changes: dict, precision: str, device: str, deterministic: bool = False) -> list[dict]:
+    """The terms of three iterations."""
+    set_precision(precision)
+    set_deterministic(deterministic)
+    trainer = filled_trainer(trainer_class, config_with(precision=precision, **changes)).to(device)
+    torch.manual_seed(1)
+    rows = []
+    for i in range(3):
+        trainer.update_learning_rate()
+        x_a, x_b = waves(10 + i, 2, 3, 64, 64).to(device), waves(20 + i, 2, 3, 64, 64).to(device)
+        rows.append({name: float(value) for name, value in trainer.update(x_a, x_b).items()})
+    return rows
+
+
+def furthest(found: list[dict], wanted: list[dict]) -> float:
+    """The largest relative difference of any term."""
+    return max(abs(f[name] - w[name]) / max(abs(w[name]), 1e-2)
+               for f, w in zip(found, wanted, strict=True) for name in w)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--device', default='cuda')
+    parser.add_argument('--output', help='a JSON file to write')
+    opts = parser.parse_args()
+    report, failed = {'torch': torch.__version__, 'device': opts.device}, False
+    if opts.device.startswith('cuda'):
+        report['device'] = torch.cuda.get_device_name()
+    for name, (trainer_class, changes) in TRAINERS.items():
+        wanted = losses(trainer_class, changes, 'fp32', 'cpu')
+        row = {precision: furthest(losses(trainer_class, changes, precision, opts.device), wanted)
+               for precision in PRECISIONS}
+        one, two = (losses(trainer_class, changes, 'fp32', opts.device, deterministic=True) for _ in range(2))
+        row['deterministic twice the same'] = one == two
+        report[name] = row
+        failed |= row['fp32'] > ROUNDING or one != two
+        print(f'{name:20} largest relative difference from the CPU: '
+              + ', '.join(f'{precision} {row[precision]:.1e}' for precision in PRECISIONS)
+              + ('' if one == two else '; NOT the same twice when deterministic'))
+    if opts.output:
+        Path(opts.output).write_text(json.dumps(report, indent=1) + '\n')
+    return int(failed)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
