@@ -50,22 +50,23 @@ LIST_KEYS = tuple(f'data_{kind}_{split}_{domain}'
                   for split in ('train', 'test') for domain in 'ab' for kind in ('folder', 'list'))
 GIVEN_ELSEWHERE = None   # a default for keys of which a rule below says when they are needed
 
+WIDEST = 2 ** 16   # beyond it, building the networks would fail in ways that name no key
 GEN_KEYS = {
-    'dim': _count(),
-    'mlp_dim': _count(trainers=('MUNIT',)),
-    'style_dim': _count(trainers=('MUNIT',)),
+    'dim': _count(high=WIDEST),
+    'mlp_dim': _count(high=WIDEST, trainers=('MUNIT',)),
+    'style_dim': _count(high=WIDEST, trainers=('MUNIT',)),
     'activ': _choice(*ACTIVATIONS),
     'n_downsample': Key(int, low=0, high=16),
-    'n_res': _count(),
+    'n_res': _count(high=1000),
     'pad_type': _choice(*PADDINGS),
 }
 DIS_KEYS = {
-    'dim': _count(),
+    'dim': _count(high=WIDEST),
     'norm': _choice('none', 'bn', 'in', 'ln', 'sn'),
     'activ': _choice(*ACTIVATIONS),
-    'n_layer': _count(),
+    'n_layer': _count(high=16),
     'gan_type': _choice('lsgan', 'nsgan'),
-    'num_scales': _count(),
+    'num_scales': _count(high=16),
     'pad_type': _choice(*PADDINGS),
 }
 KEYS = {

@@ -330,10 +330,14 @@ class Trainer(nn.Module):
                 self._load_optimizer(optimizer, state.get(kind), folder)
         else:
             print(f'{folder}: no state of optimizers for step {step}; moments start anew', file=sys.stderr)
-        self.progress = dict(state.get('progress', {}))
-        self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
-        self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
-        self._restore_display_styles(state.get('display_styles', {}))
+        try:
+            self.progress = dict(state.get('progress', {}))
+            self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
+            self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
+            self._restore_display_styles(state.get('display_styles', {}))
+        except (TypeError, ValueError, AttributeError, RuntimeError):
+            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to go on '
+                           f'with fresh moments') from None
         self.iteration = step
         return step
 

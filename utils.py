@@ -102,6 +102,13 @@ def run_command(main: Callable[[], int | None]) -> None:
     except (BadInput, RunEnded) as error:
         print(error, file=sys.stderr)
         status = getattr(error, 'status', 2)
+    except (MemoryError, RuntimeError) as error:
+        # Of memory that is asked for at once; on a GPU, while training, train.py knows more.
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
+            raise
+        print('not enough memory for networks and images of this size: lower gen.dim, dis.dim, batch_size, or the size '
+              'of the images', file=sys.stderr)
+        status = 2
     except distributed.OtherProcessEnded as error:
         print(error, file=sys.stderr)
         status = 1
