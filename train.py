@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         return RunEnded(status, f'{why}; to go on: python train.py {resume_line(argv)}')
 
     stop = StopSignal()
-    step = start
+    step, reason, in_a_row = start, 0, 0
     try:
         run.start(start, opts.resume, overrides)
         clock = Clock(zip(*streams, strict=True))

@@ -235,6 +235,7 @@ class Trainer(nn.Module):
 
     def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
         """Teach the discriminators, one after the other."""
+        self.dis_opt.zero_grad()   # of what others may have left
         losses = {}
         for a, real, fake in (('a', x_a, x_ba), ('b', x_b, x_ab)):
             loss = self.dis_loss(a, real, fake)
@@ -248,6 +249,7 @@ class Trainer(nn.Module):
         one is walked back, and gone, before that of the other is recorded. The encoders, which both have a part in,
         come last.
         """
+        self.gen_opt.zero_grad()   # of what others may have left
         leaves_a, leaves_b = cut(codes_a), cut(codes_b)
         losses, total = {}, 0
         with no_gradients_for(self.dis_a, self.dis_b):

@@ -138,6 +138,11 @@ def test_a_run_killed_before_its_first_snapshot_starts_anew(uninterrupted, data,
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
+def test_a_finished_run_is_finished_when_resumed(uninterrupted, data):
+    done = train(uninterrupted['MUNIT'] / 'tiny.yaml', uninterrupted['MUNIT'], '--resume')
+    assert done.returncode == 0 and 'finished 24 iterations' in done.stdout, done.stderr
+
+
 def test_a_second_interrupt_ends_a_run_at_once(data, tmp_path):
     process = begin(write_config(tmp_path, data, max_iter=10 ** 6, num_workers=0), tmp_path)
     wait_for(tmp_path / 'outputs/tiny/images/gen_b2a_train_current.jpg', process)
