@@ -18,6 +18,7 @@ import distributed
 from checkpoints import load_networks
 from config import load_config
 from data import (
+    BadInput,
     EndlessBatches,
     describe_images,
     display_set,
@@ -30,7 +31,7 @@ from data import (
 from precision import PRECISIONS, set_deterministic, set_precision
 from run import Run
 from trainer import TRAINERS
-from utils import Parser, RunEnded, at_least, choose_device, peak_memory, run_command
+from utils import Parser, RunEnded, at_least, choose_device, peak_memory, reason_of, run_command
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 
@@ -86,6 +87,8 @@ def main(argv: list[str] | None = None) -> int:
         load_networks(opts.init_from, {'a': trainer.gen_a, 'b': trainer.gen_b}, '--init_from')
     seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
     drawn = trainer.progress.get('drawn', start * config['batch_size'] * distributed.world_size())
+    if opts.seed not in (None, seed):
+        run.say(f'--seed {opts.seed}: the run began with seed {seed} and goes on with it')
     if config['compile']:
         trainer.compile_step(config['cuda_graphs'])
 
@@ -102,8 +105,9 @@ def main(argv: list[str] | None = None) -> int:
     places = config['batch_size'] * distributed.world_size()   # of a stream, taken by each iteration
 
     def save_pictures(split: str, postfix: str, step: int) -> None:
-        rows = trainer.sample(*(images.to(device) for images in shown[split]))
-        run.write_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
+        if run.writes:
+            rows = trainer.sample(*(images.to(device) for images in shown[split]))
+            run.write_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
 
     def save_snapshot(step: int) -> None:
         if run.writes:
@@ -173,6 +177,9 @@ def main(argv: list[str] | None = None) -> int:
                           f'{config["gen"]["dim"]}, dis.dim {config["dis"]["dim"]}; lower one of them, or set '
                           f'precision: bf16 or checkpoint_activations: true') from None
     except RuntimeError as error:
+        if config['compile'] and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise BadInput(f'compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); leave '
+                           f'it out, or install what compiles for {device.type}') from None
         if 'DataLoader worker' not in str(error):
             raise
         save_snapshot(step)

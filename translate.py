@@ -11,6 +11,7 @@ from checkpoints import read_networks
 from data import MAX_IMAGE_PIXELS, BadInput, Transform, new_size_of, read_image
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, gaussian_noise
 from precision import autocast, set_precision
+from utils import reason_of
 
 PIXELS_AT_ONCE = 8 * 256 * 256   # as many images are encoded, and as many outputs decoded, together as keep to this
 
@@ -125,10 +126,8 @@ class Translator:
         except Exception as error:
             if not (self.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
-            cause = getattr(error, 'inner_exception', error)
-            reason = next((line.strip() for line in str(cause).splitlines() if line.strip()), repr(cause))
-            raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason}); leave it '
-                           f'out, or install what compiles for {self.device.type}') from None
+            raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); '
+                           f'leave it out, or install what compiles for {self.device.type}') from None
 
     def _padded(self, length: int) -> int:
         smallest = max(4, 2 * self.multiple)   # less cannot be padded by reflection inside the networks

@@ -136,6 +136,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of what PyTorch's compiler says."""
+    cause = getattr(error, 'inner_exception', error)
+    return next((line.strip() for line in str(cause).splitlines() if line.strip()), repr(cause))
+
+
 def peak_memory(device: torch.device) -> str:
     """The most memory that this process has held: on the GPU, or in RAM."""
     if device.type == 'cuda':
