@@ -114,8 +114,9 @@ def _claim(file) -> bool:
             return False
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # Not flock: loader workers would inherit that, and keep it for seconds after the main process was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):   # the two that POSIX allows
         return False
     except OSError:   # a file system without locks: better unlocked than not at all
         return True

@@ -14,6 +14,7 @@ import yaml
 from parity import config_with
 from PIL import Image
 
+from data import BadInput
 from logs import Log, _records, cut_back
 from run import Run
 
@@ -176,6 +177,21 @@ def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, t
     assert second.returncode == 2 and len(second.stderr.splitlines()) == 1 and 'another run' in second.stderr
     run._lock.close()   # as the system does it for a process that crashed
     assert train(config, tmp_path).returncode == 0
+
+
+def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
+    process = begin(write_config(tmp_path, data, max_iter=10 ** 6, num_workers=2), tmp_path)
+    wait_for(tmp_path / 'outputs/tiny/checkpoints/optimizer.pt', process)
+    opts = type('Options', (), {'config': str(tmp_path / 'tiny.yaml'), 'output_path': str(tmp_path)})
+    with pytest.raises(BadInput, match='another run'):
+        Run(opts, 1, 1).lock()
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()   # it alone, as the system does it that is out of memory
+    process.wait()
+    Run(opts, 1, 1).lock()
+    assert any(worker.is_running() for worker in workers)
+    psutil.wait_procs(workers, timeout=30)
+    process.communicate()
 
 
 # -- faults while running ---------------------------------------------------------------------------------------------
