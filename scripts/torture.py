@@ -31,6 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 import numpy as np  # noqa: E402  (after the path)
 import psutil  # noqa: E402
 import torch  # noqa: E402
+import torch._inductor  # noqa: E402, F401  (what deterministic mode imports: two seconds of each run)
 import yaml  # noqa: E402
 from parity import config_with  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -63,6 +64,8 @@ class Child:
 
     def __init__(self, arguments: list[str], log: Path):
         self.log, self.status = log, None
+        for ending in ('.out', '.err'):   # here already: it may be killed before it does anything
+            log.with_suffix(ending).write_text('')
         sys.stdout.flush()
         sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, POLITE)   # until train.main has begun: no signal is for us
@@ -299,7 +302,7 @@ def one_life(shop, trainer, arguments, log, checkpoints, expected, strike, rng, 
     if strike:
         number = signal.SIGKILL if rng.random() < 0.85 else rng.choice(POLITE)
         alone = number == signal.SIGKILL and rng.random() < 0.15
-        instant = time.monotonic() + rng.uniform(0, shop.seconds[trainer])
+        instant = time.monotonic() + rng.uniform(0, 0.5 * shop.seconds[trainer])
         in_a_save = rng.random() < 0.6
         struck = child.wait(lambda: time.monotonic() >= instant)
         if struck and in_a_save:
