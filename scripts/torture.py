@@ -108,7 +108,7 @@ class Child:
             self.status = os.waitstatus_to_exitcode(status) if pid else None
         return self.status is not None
 
-    def wait(self, until=lambda: False, pause: float = 0.002) -> bool:
+    def wait(self, until=lambda: False, pause: float = 0.005) -> bool:
         """Wait for its end, or for what comes before; whether that came."""
         deadline = time.monotonic() + PATIENCE
         while not self.over():
@@ -302,11 +302,11 @@ def one_life(shop, trainer, arguments, log, checkpoints, expected, strike, rng, 
     if strike:
         number = signal.SIGKILL if rng.random() < 0.85 else rng.choice(POLITE)
         alone = number == signal.SIGKILL and rng.random() < 0.15
-        instant = time.monotonic() + rng.uniform(0, 0.5 * shop.seconds[trainer])
+        instant = time.monotonic() + rng.uniform(0, 0.2 * shop.seconds[trainer])
         in_a_save = rng.random() < 0.6
         struck = child.wait(lambda: time.monotonic() >= instant)
         if struck and in_a_save:
-            struck = child.wait(lambda: parts(checkpoints).items() - before.items(), pause=0.0002)
+            struck = child.wait(lambda: parts(checkpoints).items() - before.items(), pause=0.0005)
             time.sleep(rng.choice((0, rng.uniform(0, 1.2 * shop.saving))))
         if not struck or child.over():
             number = None
