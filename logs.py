@@ -1,4 +1,5 @@
 """TensorBoard's files of a run: written in step with training, cut back to a snapshot when the run goes on from it."""
+import contextlib
 import os
 import struct
 import time
@@ -20,7 +21,7 @@ class Log:
     a run was killed is lost.
 
     Raises:
-        OSError: from every method: the disk is full, or fails.
+        OSError: from every method but `close`: the disk is full, or fails.
     """
 
     def __init__(self, folder: Path):
@@ -43,7 +44,10 @@ class Log:
         self._file.write_event(Event(wall_time=time.time(), step=step, summary=what))
 
     def close(self) -> None:
-        self._file.close()
+        # All is written by now, but for what a full disk did not take, and that has been complained of.
+        for close in (self._file.close, self._file._py_recordio_writer.close):   # the first stops where it cannot flush
+            with contextlib.suppress(OSError, AttributeError):
+                close()
 
 
 def cut_back(folder: Path, step: int) -> None:

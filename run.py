@@ -2,6 +2,7 @@
 
 Of several processes that train together only the first writes; the others call the same methods, to no effect.
 """
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ class Run:
     def say(self, line: str) -> None:
         """A line for the reader of the terminal or of the job's log."""
         if self.writes:
-            self.bar.write(line)
+            with contextlib.suppress(OSError):   # a full disk under the job's log is no reason to end the run
+                self.bar.write(line)
 
     def lock(self) -> None:
         """Make the folders and claim them; the claim ends with the process, however that ends.
@@ -97,7 +99,8 @@ class Run:
 
     def close(self) -> None:
         """Close what `start` opened."""
-        self.bar.close()
+        with contextlib.suppress(OSError):
+            self.bar.close()
         if hasattr(self, 'log'):
             self.log.close()
 
@@ -114,8 +117,9 @@ def _claim(file) -> bool:
             return False
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # Not flock: loader workers would inherit that, and keep it for seconds after the main process was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):   # the two that POSIX allows
         return False
     except OSError:   # a file system without locks: better unlocked than not at all
         return True

@@ -48,7 +48,7 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
         for left_over in folder.glob('*.part'):
             left_over.unlink()
         raise
-    _drop_older(folder, keep)
+    _drop_older(folder, step, keep)
 
 
 def newest(folder: Path) -> tuple[int | None, list[str]]:
@@ -132,10 +132,13 @@ def _flush_names(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _drop_older(folder: Path, keep: int) -> None:
-    pairs = sorted(_steps(folder, 'gen') & _steps(folder, 'dis'), reverse=True)
-    for step in pairs[STATES_KEPT:]:
-        file_of(folder, 'state', step).unlink(missing_ok=True)
-    for step in pairs[keep:] if keep else []:
-        for kind in NETWORKS:
-            file_of(folder, kind, step).unlink(missing_ok=True)
+def _drop_older(folder: Path, step: int, keep: int) -> None:
+    """Drop what `keep` does not keep of the steps up to `step`.
+
+    Newer files are of another run, or were passed over as damaged: they must not count as what is kept.
+    """
+    whole = sorted((s for s in _steps(folder, 'gen') & _steps(folder, 'dis') if s <= step), reverse=True)
+    for kind, count in (('state', min(keep or STATES_KEPT, STATES_KEPT)), *((kind, keep) for kind in NETWORKS)):
+        for old in _steps(folder, kind) if 0 < count <= len(whole) else ():
+            if old < whole[count - 1]:   # a half that a kill left of a snapshot goes as well
+                file_of(folder, kind, old).unlink(missing_ok=True)

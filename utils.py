@@ -99,9 +99,10 @@ def run_command(main: Callable[[], int | None]) -> None:
             output.reconfigure(errors='replace')
     try:
         status = main() or 0
-    except (BadInput, RunEnded) as error:
-        print(error, file=sys.stderr)
-        status = getattr(error, 'status', 2)
+    except (BadInput, RunEnded, distributed.OtherProcessEnded) as error:
+        status = getattr(error, 'status', 1 if isinstance(error, distributed.OtherProcessEnded) else 2)
+        with contextlib.suppress(OSError):   # it may go to a file on a full disk
+            print(error, file=sys.stderr)
     except (MemoryError, RuntimeError) as error:
         # Of memory that is asked for at once; on a GPU, while training, train.py knows more.
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
@@ -109,11 +110,13 @@ def run_command(main: Callable[[], int | None]) -> None:
         print('not enough memory for networks and images of this size: lower gen.dim, dis.dim, batch_size, or the size '
               'of the images', file=sys.stderr)
         status = 2
-    except distributed.OtherProcessEnded as error:
-        print(error, file=sys.stderr)
-        status = 1
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
         status = 130
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except OSError:   # Python would try again when it ends, and make another status of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     distributed.leave(status)
     sys.exit(status)
 

@@ -199,6 +199,27 @@ def test_old_snapshots_go_and_two_states_stay(munit, tmp_path):
         [f'{kind}_0000000{step}.pt' for kind in ('gen', 'dis', 'state') for step in (4, 5)] + ['optimizer.pt'])
 
 
+@pytest.mark.parametrize('keep', [1, 2])
+def test_what_is_dropped_leaves_nothing_of_itself_behind(munit, tmp_path, keep):
+    for step in (1, 2, 3, 4):
+        munit.save(tmp_path, step, keep)
+        if step == 3:   # as a kill between two files leaves it
+            (tmp_path / 'gen_00000001.pt').unlink(missing_ok=True)
+            (tmp_path / 'dis_00000001.pt').touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f'{kind}_0000000{step}.pt' for kind in ('gen', 'dis', 'state') for step in range(5 - keep, 5)]
+        + ['optimizer.pt'])
+
+
+def test_damaged_newer_snapshots_do_not_push_out_the_one_just_written(munit, tmp_path):
+    for step in (1, 2, 3):
+        munit.save(tmp_path, step)
+    for step in (2, 3):
+        (tmp_path / f'dis_0000000{step}.pt').write_bytes(b'short')
+    munit.save(tmp_path, 1, keep=2)
+    assert snapshots.newest(tmp_path)[0] == 1 and (tmp_path / 'state_00000001.pt').exists()
+
+
 def test_display_styles_and_counts_go_on(munit, tmp_path):
     trainer = copy.deepcopy(munit)
     trainer.progress = {'seed': 5, 'drawn': 17}

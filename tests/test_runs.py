@@ -14,6 +14,7 @@ import yaml
 from parity import config_with
 from PIL import Image
 
+from data import BadInput
 from logs import Log, cut_back, scalars
 from run import Run
 
@@ -176,6 +177,21 @@ def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, t
     assert train(config, tmp_path).returncode == 0
 
 
+def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
+    process = begin(write_config(tmp_path, data, max_iter=10 ** 6, num_workers=2), tmp_path)
+    wait_for(tmp_path / 'outputs/tiny/checkpoints/optimizer.pt', process)
+    opts = type('Options', (), {'config': str(tmp_path / 'tiny.yaml'), 'output_path': str(tmp_path)})
+    with pytest.raises(BadInput, match='another run'):
+        Run(opts, 1, 1).lock()
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()   # it alone, as the system does it that is out of memory
+    process.wait()
+    Run(opts, 1, 1).lock()
+    assert any(worker.is_running() for worker in workers)
+    psutil.wait_procs(workers, timeout=30)
+    process.communicate()
+
+
 # -- faults while running ---------------------------------------------------------------------------------------------
 
 def broken_train(patch: str) -> tuple[str, str]:
@@ -248,6 +264,35 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninter
     assert not list(tmp_path.rglob('*.part*'))
     assert train(config, tmp_path, '--resume').returncode == 0
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='no such limits')
+@pytest.mark.parametrize('room', [0, 150_000])   # for the log; for the first checkpoint
+def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):
+    """What Python could not write it tries to write again when the file is closed."""
+    config = write_config(tmp_path, data, max_iter=24, num_workers=0)
+    patch = ('import resource\nhonest = run.Run.start\n'
+             'def start(*args):\n'
+             '    honest(*args)\n'
+             f'    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n'
+             'run.Run.start = start')
+    done = train(config, tmp_path, program=broken_train(patch))
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count('File too large') == 1 and 'Traceback' not in done.stderr
+    assert train(config, tmp_path, '--resume').returncode == 0
+    assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full here')
+def test_a_job_log_on_a_full_disk_does_not_end_a_run_nor_change_its_status(data, tmp_path):
+    config = write_config(tmp_path, data, max_iter=2, num_workers=0)
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run(command(config, tmp_path), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 0 and 'Traceback' not in done.stderr
+        assert (tmp_path / 'outputs/tiny/checkpoints/state_00000002.pt').exists()
+        refused = subprocess.run(command(config, tmp_path, '--data_root', 'nowhere'), cwd=ROOT, stdout=full,
+                                 stderr=full)
+        assert refused.returncode == 2
 
 
 def test_too_little_memory_is_one_line_with_the_sizes_and_what_to_lower(data, tmp_path):
