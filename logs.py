@@ -46,7 +46,7 @@ class Log:
     def close(self) -> None:
         # All is written by now, but for what a full disk did not take, and that has been complained of.
         for close in (self._file.close, self._file._py_recordio_writer.close):   # the first stops where it cannot flush
-            with contextlib.suppress(OSError, AttributeError):
+            with contextlib.suppress(OSError):
                 close()
 
 
