@@ -57,7 +57,7 @@ class Figure(NamedTuple):
 
 
 class Own(NamedTuple):
-    """A figure that needs no other network: its name, its function, what is better, and the lists of `Seen` it needs."""
+    """A figure that needs no other network: name, function, what is better, and the lists of `Seen` that it needs."""
     name: str
     function: Callable
     better: str
@@ -91,7 +91,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--data_root', help="a folder of testA, testB (and trainA, trainB for FID), in the config's "
                                             "place")
     parser.add_argument('--output_folder', default='outputs/evaluation',
-                        help='where figures.json and sheet.jpg go')
+                        help='where figures.json and sheet.png go')
     parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
     parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of styles, guides and pairs')
     parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='of the translation')
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
     if lpips:
         rows += lpips_figures(lpips, ten_outputs, model, images, opts)
     if fid:
-        rows += fid_figures(fid, ten_outputs, images, config, opts.seed)
+        rows += fid_figures(fid, ten_outputs, images, opts.seed)
     if classifier:
         rows += score_figures(classifier, model, images, opts.seed)
     told = style_table(model, untrained, images) if images.has_colours and opts.trainer == 'MUNIT' else None
@@ -135,9 +135,9 @@ def main(argv: list[str] | None = None) -> None:
     settings = describe(opts, images, device)
     print_table(rows, told, settings, left_out)
     write_json(folder / 'figures.json', rows, told, settings, left_out)
-    write_sheet(folder / 'sheet.jpg', ten_outputs.rows, images)
+    write_sheet(folder / 'sheet.png', ten_outputs.rows, images)
     columns = 'input, guide, guided output, sampled outputs' if opts.trainer == 'MUNIT' else 'input, output'
-    print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.jpg"} (a row: {columns})')
+    print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
 
 
 def find_test_images(config: dict, opts: argparse.Namespace) -> figures.TestImages:
@@ -177,6 +177,10 @@ def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: tor
         return Tool(metrics.Lpips(path, '--alexnet', device), ALEXNET.describe(path))
 
     def load_fid() -> Tool:
+        try:
+            find_images(images.config, 'train', images.target)
+        except BadInput as error:
+            raise Missing(str(error)) from None
         metrics.require('torch_fidelity')
         path = FID_INCEPTION.find(opts.inception, '--inception')
         return Tool(metrics.FidFeatures(path, '--inception', device), FID_INCEPTION.describe(path))
@@ -292,8 +296,7 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, ima
     return rows
 
 
-def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages, config: dict,
-                seed: int) -> list[Figure]:
+def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages, seed: int) -> list[Figure]:
     """FID and KID of all samples against the real train and test pictures of the target domain."""
     def features_of(paths: Sequence[Path], name: str) -> Tensor:
         parts = []
@@ -304,8 +307,7 @@ def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages,
 
     samples = torch.cat(ten_outputs.features)
     test = features_of(images.targets, 'features of the test set')
-    train_paths = find_images(config, 'train', images.target)
-    train = features_of(train_paths, 'features of the train set')
+    train = features_of(find_images(images.config, 'train', images.target), 'features of the train set')
     common = {'better': 'lower', 'backbone': 'Inception-v3 of 2015, 2048 features (torch-fidelity)',
               'weights': tool.weights}
     few = ', fewer than its 2048 dimensions, so not to be compared with others' if len(samples) < 2048 else ''

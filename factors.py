@@ -1,4 +1,4 @@
-"""The true factors of drawn demo data: reading factors_test.json, where the body is, and what a style code knows of them.
+"""The true factors of drawn demo data: factors_test.json, where the body is, and what style codes know of them.
 
 scripts/draw_demo_data.py writes the file beside testA and testB; both pictures of a pair show the object of its entry.
 """
@@ -14,12 +14,11 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from torch import Tensor
 
 from data import BadInput, shown
-from pixels import PATTERNS, lab_of
+from pixels import FEWEST_PIXELS, PATTERNS, lab_of
 
 FILE_NAME = 'factors_test.json'
 MAX_FILE_BYTES = 512 * 2 ** 20
 FINE = 4              # a mask is drawn so many times larger, and holds the pixels that are covered whole
-FEWEST_PIXELS = 24    # of a body that a colour or a pattern is taken of
 FACTORS = ('body L*', 'body a*', 'body b*', 'second L*', 'second a*', 'second b*', 'patterned', 'handbag', 'flipped')
 
 
@@ -89,8 +88,10 @@ def _factors_of(entry: dict[str, Any]) -> Factors:
         raise ValueError('an outline that is not of numbers')
     if entry['pattern'] not in PATTERNS or not 1 <= entry['size'] <= 2 ** 14 or not outlines[0]:
         raise ValueError('a pattern, size or body that it does not draw')
-    colours = [lab_of(entry['colours'][role]) for role in ('body', 'second')]
-    return Factors(int(entry['size']), *outlines, *colours, entry['pattern'], entry['object'] == 'handbag',
+    colours = [[float(value) for value in entry['colours'][role]] for role in ('body', 'second')]
+    if not all(len(colour) == 3 and all(0 <= value <= 255 for value in colour) for colour in colours):
+        raise ValueError('a colour that is not three bytes')
+    return Factors(int(entry['size']), *outlines, *map(lab_of, colours), entry['pattern'], entry['object'] == 'handbag',
                    bool(entry['flipped']))
 
 

@@ -72,6 +72,9 @@ class TestImages:
         config: as `config.load_config` returns it.
         num_inputs: the first so many inputs are translated.
         seed: of the guides: each input is guided by a picture of the target domain that is not its own counterpart.
+
+    Raises:
+        BadInput: there are no test images, or a factors_test.json that was not drawn.
     """
 
     __test__ = False   # pytest takes the name for a test's
@@ -127,7 +130,7 @@ class TestImages:
 
 @dataclass
 class Seen:
-    """What was seen of a model's outputs: a list has an entry for each input, and is empty where there is no such thing.
+    """What was seen of a model's outputs: lists with an entry for each input, empty where there is no such thing.
 
     Looks are (palette, pattern) of the body of a picture.
     """
@@ -217,7 +220,7 @@ def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Ten
 def real_seen(images: TestImages, seed: int) -> Seen:
     """What would be seen of a perfect model: the inputs' true counterparts, and real pictures for samples.
 
-    For ten samples of one input stand ten random real pictures, a hundred times; for the guided output the guide itself.
+    For ten samples of one input stand ten random real pictures, a hundred times; for the guided output, its guide.
     """
     seen, generator = Seen(), torch.Generator().manual_seed(seed)
     tolerance = tolerance_of(images.height, images.width)

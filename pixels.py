@@ -19,7 +19,11 @@ NEARLY_AS_COMMON = 0.4         # share of the pixels from which a second colour 
 GREY = 12.0                    # CIELAB chroma below which a colour has no hue
 HUES, LIGHTNESSES = 8, 3       # bins
 PATTERNS = ('plain', 'stripes', 'dots', 'checks', 'zigzag')
+FEWEST_PIXELS = 24             # of which a colour or a pattern is taken
+PATTERN_SIZE = 128             # larger pictures are reduced to it: it shows the finest pattern
 PATTERN_FIT = 0.68             # correlation with the best pattern's autocorrelation below which there is none
+PATTERN_CONTRAST = 20.0        # ΔE of its two colours below which a pattern is light on a seam or a fold
+PATTERN_SHARE = 0.95           # of the commoner colour above which the other one is a seam
 SHADING = 0.07                 # of the frame: what is smoother than this is light, not pattern
 REACH = 0.16                   # of the frame: how far autocorrelations are compared
 
@@ -42,7 +46,7 @@ def to_lab(images: Tensor) -> Tensor:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
-def lab_of(colour: Sequence[int]) -> Tensor:
+def lab_of(colour: Sequence[float]) -> Tensor:
     """A colour of three bytes -> its L*, a*, b*: (3,)."""
     return to_lab(torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1) / 127.5 - 1).flatten().float()
 
@@ -163,8 +167,15 @@ def pattern_of(lab: Tensor, mask: Tensor) -> str:
     compared by its autocorrelation, in which the place of a pattern does not matter, with those of all patterns at
     their periods and angles. Where there are no two colours, or nothing fits, it is plain.
     """
+    if min(mask.shape) > PATTERN_SIZE:
+        smaller = [round(side * PATTERN_SIZE / min(mask.shape)) for side in mask.shape]
+        lab = F.interpolate(lab[None], smaller, mode='area')[0]
+        mask = F.interpolate(mask[None, None].float(), smaller, mode='area')[0, 0] > 0.99
     pixels = lab[:, mask].T
-    if len(pixels) < 16 or palette(pixels).share == 1:
+    if len(pixels) < FEWEST_PIXELS:
+        return 'plain'
+    colours, share = palette(pixels)
+    if share > PATTERN_SHARE or delta_e(*colours) < PATTERN_CONTRAST:
         return 'plain'
     size = min(mask.shape)
     centred = pixels - pixels.mean(0)
@@ -211,7 +222,8 @@ def _correlations(one: Tensor, many: Tensor, weight: Tensor) -> Tensor:
 def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
     """Autocorrelations of all patterns, each with its kind: names, and (n, (2·reach + 1)²)."""
     kinds, found = [], []
-    tilts = {'stripes': range(0, 180, 5), 'dots': (-4, 0, 4), 'checks': (-4, 0, 4, 41, 45, 49), 'zigzag': (-4, 0, 4)}
+    upright = (-8, -4, 0, 4, 8)
+    tilts = {'stripes': range(0, 180, 4), 'dots': upright, 'checks': (*upright, 37, 41, 45, 49, 53), 'zigzag': range(-12, 13, 3)}
     shares = {'checks': (0.4,)}
     side = max(size, 96)
     for kind, angles in tilts.items():
@@ -267,7 +279,8 @@ class Coverage(NamedTuple):
 def coverage(samples: Sequence, real: Sequence) -> Coverage:
     """How the kinds of samples cover those of real pictures."""
     wanted = set(real)
-    return Coverage(len(wanted & set(samples)) / len(wanted), sum(kind not in wanted for kind in samples) / len(samples))
+    outside = sum(kind not in wanted for kind in samples)
+    return Coverage(len(wanted & set(samples)) / len(wanted), outside / len(samples))
 
 
 def expected_coverage(real: Sequence, n: int) -> Coverage:
