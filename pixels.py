@@ -223,7 +223,8 @@ def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
     """Autocorrelations of all patterns, each with its kind: names, and (n, (2·reach + 1)²)."""
     kinds, found = [], []
     upright = (-8, -4, 0, 4, 8)
-    tilts = {'stripes': range(0, 180, 4), 'dots': upright, 'checks': (*upright, 37, 41, 45, 49, 53), 'zigzag': range(-12, 13, 3)}
+    tilts = {'stripes': range(0, 180, 4), 'dots': upright, 'checks': (*upright, 37, 41, 45, 49, 53),
+             'zigzag': range(-12, 13, 3)}
     shares = {'checks': (0.4,)}
     side = max(size, 96)
     for kind, angles in tilts.items():

@@ -24,7 +24,7 @@ from pixels import (
     to_lab,
     tolerance_of,
 )
-from scripts import draw_demo_data as draw   # its patterns are drawn by other code than is tested here
+from scripts import draw_demo_data as draw  # its patterns are drawn by other code than is tested here
 
 
 def square(left: int, top: int, side: int, size: int = 64, colour: float = -1.0) -> torch.Tensor:
