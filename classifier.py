@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 INCEPTION_SIZE = 299
+SMALLEST_PICTURE, LARGEST_PICTURE = 16, 1024   # for the small network: less cannot be halved four times
 
 
 class SmallClassifier(nn.Module):

@@ -18,7 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import fault_of_numbers, load_file
-from classifier import INCEPTION_SIZE, SmallClassifier, is_small, make_inception
+from classifier import (
+    INCEPTION_SIZE,
+    LARGEST_PICTURE,
+    SMALLEST_PICTURE,
+    SmallClassifier,
+    is_small,
+    make_inception,
+)
 from data import BadInput, shown
 
 IMAGES_AT_ONCE = 32   # that a network looks at together
@@ -120,8 +127,9 @@ def load_inception(path: str, flag: str) -> nn.Module:
     own = network.state_dict()
     state.update({key: own[key] for key in own if key.endswith('num_batches_tracked') and key not in state})
     fill(network, state, named, what)
-    if getattr(network, 'input_size', 16) < 16:
-        raise BadInput(f'{named}: made for pictures of {network.input_size} pixels, at least 16 are wanted')
+    if is_small(state) and not SMALLEST_PICTURE <= network.input_size <= LARGEST_PICTURE:
+        raise BadInput(f'{named}: made for pictures of {network.input_size} pixels, not from {SMALLEST_PICTURE} to '
+                       f'{LARGEST_PICTURE}')
     return network.requires_grad_(False).eval()
 
 

@@ -22,7 +22,13 @@ from torch import Tensor, nn  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from checkpoints import load_file, write_file  # noqa: E402
-from classifier import INCEPTION_SIZE, SmallClassifier, make_inception  # noqa: E402
+from classifier import (  # noqa: E402
+    INCEPTION_SIZE,
+    LARGEST_PICTURE,
+    SMALLEST_PICTURE,
+    SmallClassifier,
+    make_inception,
+)
 from data import BadInput, Transform, list_folder, read_image, shown  # noqa: E402
 from metrics import TORCHVISION_INCEPTION, Missing, class_probabilities, fill  # noqa: E402
 from utils import at_least, choose_device, make_folder, run_command, to_bytes, to_picture  # noqa: E402
@@ -49,7 +55,7 @@ def parse_arguments(argv: list[str] | None = None):
                         help="small: for small pictures and few of them; inception: torchvision's Inception-v3")
     parser.add_argument('--weights', default='', help=f'what Inception-v3 starts from: {TORCHVISION_INCEPTION.name} '
                                                       f'(empty: the cache of torch.hub)')
-    parser.add_argument('--size', type=at_least(16, 1024), default=64,
+    parser.add_argument('--size', type=at_least(SMALLEST_PICTURE, LARGEST_PICTURE), default=64,
                         help='resolution of the pictures that it will judge, as new_size in their config')
     parser.add_argument('--epochs', type=at_least(1), default=30, help='rounds over the pictures')
     parser.add_argument('--batch_size', type=at_least(2), default=32, help='pictures in an iteration')

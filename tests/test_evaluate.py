@@ -409,6 +409,7 @@ def test_codes_are_those_of_the_samples(run):
     generator = torch.Generator().manual_seed(5)
     styles = torch.randn(2, 10, 8, 1, 1, generator=generator)
     assert torch.equal(torch.stack(seen.styles), styles.flatten(2))
+    assert all(one is images.factors_of(guide) for one, guide in zip(seen.wanted, images.guides, strict=True))
     filled = filled_trainer(MUNIT_Trainer, config)
     with torch.no_grad():
         content = filled.gen_a.enc_content(x)

@@ -72,7 +72,7 @@ def test_the_small_classifier_is_known_by_its_file_and_sees_pictures_at_its_own_
     (lambda state: state.update({'fc.weight': torch.zeros(3, 5)}), 'small network'),
     (lambda state: state.pop('layers.3.weight'), 'small network'),
     (lambda state: state['fc.bias'].fill_(float('nan')), 'NaN'),
-    (lambda state: state['size'].fill_(1), '1 pixels')])
+    (lambda state: state['size'].fill_(1), '1 pixels'), (lambda state: state['size'].fill_(10 ** 9), '16 to 1024')])
 def test_a_broken_small_classifier_is_refused(tmp_path, change, words):
     state = SmallClassifier(3).state_dict()
     change(state)
