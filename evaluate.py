@@ -1,0 +1,438 @@
+"""Measure one direction of a model: a table on the screen, the same as JSON, and a sheet of pictures.
+
+    python evaluate.py --config configs/demo_drawn_small.yaml --checkpoint gen_00003000.pt --a2b 1 \\
+        --output_folder outputs/evaluation
+
+Figures whose libraries or weights are not there are left out, each with a line that says what is missing and where it
+goes; nothing is downloaded. `pip install -r requirements-eval.txt` brings the libraries.
+"""
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import factors
+import figures
+import metrics
+from classifier import SmallClassifier
+from config import load_config
+from data import BadInput, find_images, shown
+from metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
+from pixels import expected_coverage
+from precision import PRECISIONS
+from utils import (
+    Parser,
+    at_least,
+    choose_device,
+    make_folder,
+    picture_grid,
+    run_command,
+    to_bytes,
+    to_picture,
+    write_output,
+)
+
+LPIPS_PAIRS = 19                 # of an input's outputs (paper, section 5.3)
+SCORE_SAMPLES = 100              # of an input's outputs, for IS and CIS
+SHEET_ROWS, SHEET_SAMPLES = 8, 6
+EXPENSIVE = ('lpips', 'fid', 'scores')
+
+
+class Figure(NamedTuple):
+    """A row of the table."""
+    name: str
+    model: float
+    real: float | None = None
+    untrained: float | None = None
+    better: str = ''           # 'higher' or 'lower', where that can be said
+    protocol: str = ''
+    backbone: str = 'none'
+    weights: str = 'none'
+
+
+class Own(NamedTuple):
+    """A figure that needs no other network: name, function, what is better, and the lists of `Seen` that it needs."""
+    name: str
+    function: Callable
+    better: str
+    needs: tuple[str, ...]
+
+
+OWN = (
+    Own('content kept', figures.content_kept, 'higher', ('f1_sampled',)),
+    Own('content kept, guided', figures.content_kept_guided, 'higher', ('f1_guided',)),
+    Own('colour error, guided', figures.colour_error, 'lower', ('guided',)),
+    Own('colour error, sampled', figures.colour_error_sampled, '', ('sampled', 'wanted')),
+    Own('colour error, guided / sampled', figures.colour_error_ratio, 'lower', ('sampled', 'guided')),
+    Own('pattern agreement, guided', figures.pattern_agreement, 'higher', ('guided',)),
+    Own('pattern agreement, sampled', figures.pattern_agreement_sampled, '', ('sampled', 'wanted')),
+    Own('colour diversity', figures.colour_diversity, 'higher', ('sampled',)),
+    Own('pattern entropy', figures.pattern_entropy, 'higher', ('sampled',)),
+    Own('coverage', figures.coverage, 'higher', ('sampled',)),
+    Own('outside the real ones', figures.outside, 'lower', ('sampled',)),
+    Own('reconstruction, source', figures.recon_source, 'lower', ('recon_source',)),
+    Own('reconstruction, target', figures.recon_target, 'lower', ('recon_target',)),
+    Own('content code error', figures.content_recovery, 'lower', ('content_error',)),
+    Own('style code error', figures.style_recovery, 'lower', ('found_styles',)),
+    Own('style code correlation', figures.style_correlation, 'higher', ('found_styles',)),
+)
+
+
+def parse_arguments(argv: list[str] | None = None):
+    parser = Parser('Measure one direction of a model.')
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+    parser.add_argument('--data_root', help="a folder of testA, testB (and trainA, trainB for FID), in the config's "
+                                            "place")
+    parser.add_argument('--output_folder', default='outputs/evaluation',
+                        help='where figures.json and sheet.png go')
+    parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
+    parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of styles, guides and pairs')
+    parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='of the translation')
+    parser.add_argument('--without', nargs='+', default=[], choices=EXPENSIVE,
+                        help='leave out what takes longest on a CPU: LPIPS, FID and KID, IS and CIS')
+    parser.add_argument('--alexnet', default='', help=f'{ALEXNET.name}, for LPIPS (default: the cache of torch.hub)')
+    parser.add_argument('--inception', default='',
+                        help=f'{FID_INCEPTION.name}, for FID and KID (default: the cache of torch.hub)')
+    parser.add_argument('--inception_a', default='', help='classifier of domain A, for IS and CIS with --a2b 0')
+    parser.add_argument('--inception_b', default='', help='classifier of domain B, for IS and CIS with --a2b 1')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    device = choose_device(opts.device)
+    config = load_config(opts.config, opts.trainer, {'data_root': opts.data_root})
+    config['max_image_pixels'] = opts.max_image_pixels
+    images = find_test_images(config, opts)
+    model = figures.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision)
+    tools, left_out = load_tools(opts, images, device)
+    folder = make_folder(opts.output_folder, '--output_folder')
+
+    lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
+    ten_outputs = TenOutputs(lpips, fid)
+    seen = figures.see(model, images, opts.seed, 'translating', ten_outputs.visit)
+    untrained = figures.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed)
+    floor = figures.see(untrained, images, opts.seed, 'untrained model')
+    real = figures.real_seen(images, opts.seed)
+
+    rows = own_figures(seen, real, floor)
+    if lpips:
+        rows += lpips_figures(lpips, ten_outputs, model, images, opts)
+    if fid:
+        rows += fid_figures(fid, ten_outputs, images, opts.seed)
+    if classifier:
+        rows += score_figures(classifier, model, images, opts.seed)
+    told = style_table(model, untrained, images) if images.has_colours and opts.trainer == 'MUNIT' else None
+    left_out += own_left_out(images, opts)
+
+    settings = describe(opts, images, device)
+    print_table(rows, told, settings, left_out)
+    write_json(folder / 'figures.json', rows, told, settings, left_out)
+    write_sheet(folder / 'sheet.png', ten_outputs.rows, images)
+    columns = 'input, guide, guided output, sampled outputs' if opts.trainer == 'MUNIT' else 'input, output'
+    print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
+
+
+def find_test_images(config: dict, opts: argparse.Namespace) -> figures.TestImages:
+    """The test images; BadInput that names the flag where there are none."""
+    try:
+        return figures.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed)
+    except BadInput as error:
+        source = f'--data_root {shown(opts.data_root)}' if opts.data_root else f'--config {shown(opts.config)}'
+        raise BadInput(f'{source}: {error}') from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What figures look through
+# ---------------------------------------------------------------------------------------------------------------------
+
+class Tool(NamedTuple):
+    """A network that figures look through, and how its weights are called."""
+    network: Callable
+    weights: str
+
+
+def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: torch.device
+               ) -> tuple[dict[str, Tool], list[str]]:
+    """The networks for LPIPS, FID and IS that are there, and a line for each that is not.
+
+    Raises:
+        BadInput: a file that the user names is not what it should be.
+    """
+    def load_lpips() -> Tool:
+        if opts.trainer == 'UNIT':
+            raise Missing('UNIT has one output an input, whose diversity is 0')
+        if min(images.height, images.width) < LPIPS_SMALLEST:
+            raise Missing(f'AlexNet wants pictures of at least {LPIPS_SMALLEST} pixels, these have '
+                          f'{images.height}×{images.width}')
+        metrics.require('lpips')
+        path = ALEXNET.find(opts.alexnet, '--alexnet')
+        return Tool(metrics.Lpips(path, '--alexnet', device), ALEXNET.describe(path))
+
+    def load_fid() -> Tool:
+        try:
+            find_images(images.config, 'train', images.target)
+        except BadInput as error:
+            raise Missing(str(error)) from None
+        metrics.require('torch_fidelity')
+        path = FID_INCEPTION.find(opts.inception, '--inception')
+        return Tool(metrics.FidFeatures(path, '--inception', device), FID_INCEPTION.describe(path))
+
+    def load_scores() -> Tool:
+        flag, path = ('--inception_b', opts.inception_b) if opts.a2b else ('--inception_a', opts.inception_a)
+        if not path:
+            raise Missing(f"they need a classifier of the target domain's classes, {flag} FILE; "
+                          f'scripts/train_classifier.py trains one')
+        network = metrics.load_inception(path, flag).to(device)
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return Tool(network, f'{shown(Path(path).name)} (SHA-256 {digest[:8]}…, {network.fc.out_features} classes)')
+
+    tools, left_out = {}, []
+    loads = {'lpips': ('LPIPS', load_lpips), 'fid': ('FID and KID', load_fid), 'scores': ('IS and CIS', load_scores)}
+    for key, (name, load) in loads.items():
+        try:
+            if key in opts.without:
+                raise Missing(f'by --without {key}')
+            tools[key] = load()
+        except Missing as reason:
+            left_out.append(f'{name}: left out: {reason}')
+    return tools, left_out
+
+
+class TenOutputs:
+    """What is taken of each batch of ten samples an input: LPIPS over all pairs, FID's features, rows of the sheet."""
+
+    def __init__(self, lpips: Tool | None, fid: Tool | None):
+        self.lpips, self.fid = lpips, fid
+        self.distances, self.features, self.rows = [], [], []
+
+    def visit(self, batch: range, x: Tensor, outputs: Tensor, guided: Tensor | None) -> None:
+        if self.lpips:
+            pairs = metrics.all_pairs(outputs.shape[1])
+            self.distances += [self.lpips.network(output, pairs).mean(0) for output in outputs]
+        if self.fid:
+            self.features.append(self.fid.network(to_bytes(to_picture(outputs.flatten(0, 1)))))
+        for k, i in enumerate(batch):
+            if i < SHEET_ROWS:
+                self.rows.append((i, x[k], None if guided is None else guided[k], outputs[k, :SHEET_SAMPLES]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+def own_figures(seen: figures.Seen, real: figures.Seen, floor: figures.Seen) -> list[Figure]:
+    """The figures that need no other network: of the model, of real pictures, of the untrained model."""
+    expected = expected_coverage(figures.real_bins(real), figures.COVERAGE_SAMPLES) if real.guided else None
+    rows = []
+    for own in OWN:
+        of_real = (real,) if own.function in (figures.coverage, figures.outside) else ()
+        if not all(getattr(seen, name) for name in own.needs):
+            continue
+        ceiling = None
+        if of_real:
+            ceiling = expected.reached if own.function is figures.coverage else expected.outside
+        elif all(getattr(real, name) for name in own.needs):
+            ceiling = own.function(real)
+        rows.append(Figure(own.name, own.function(seen, *of_real), ceiling, own.function(floor, *of_real), own.better,
+                           ' '.join((own.function.__doc__ or '').split())))
+    return rows
+
+
+def own_left_out(images: figures.TestImages, opts: argparse.Namespace) -> list[str]:
+    """A line for each kind of figure that needs what the data or the method has not."""
+    lines = []
+    if not images.counterparts:
+        lines.append(f'colours, patterns, coverage, ceilings and true factors: left out: {factors.FILE_NAME} does not '
+                     f'lie beside the test images or does not name them; scripts/draw_demo_data.py draws such data')
+    elif not images.has_colours:
+        lines.append('colours, patterns, coverage and true factors: left out: they are measured on coloured outputs, '
+                     'with --a2b 1')
+    if opts.trainer == 'UNIT':
+        lines.append('guided outputs and style codes: left out: UNIT has no styles')
+    return lines
+
+
+@torch.inference_mode()
+def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, images: figures.TestImages,
+                  opts: argparse.Namespace) -> list[Figure]:
+    """LPIPS diversity as the paper, as StarGAN v2, and of the real pictures of the target domain."""
+    pairs, generator = metrics.following_pairs(LPIPS_PAIRS), torch.Generator().manual_seed(opts.seed + 1)
+
+    def outputs() -> Iterator[Tensor]:
+        for path in tqdm(images.inputs, desc='LPIPS pairs', unit=' inputs', disable=None, dynamic_ncols=True):
+            styles = torch.randn((2 * LPIPS_PAIRS, model.forth.config['gen']['style_dim'], 1, 1), generator=generator)
+            yield model.forth.translate_batch(images.read(images.source, [path]), styles)[0]
+
+    def real_pictures() -> Iterator[Tensor]:
+        for _ in images.inputs:
+            chosen = [torch.randperm(len(images.targets), generator=generator)[:2].tolist() for _ in pairs]
+            yield images.read(images.target, [images.targets[i] for two in chosen for i in two])
+
+    n = len(images.inputs)
+    by_paper = metrics.mean_distance(tool.network, outputs(), pairs)
+    several = len(images.targets) > 1
+    of_real = metrics.mean_distance(tool.network, real_pictures(), pairs) if several else None
+    of_ten = torch.stack(ten_outputs.distances).mean(0)
+    rows = []
+    for k, head in enumerate(LPIPS_HEADS):
+        real = of_real[k].item() if several else None
+        common = {'better': 'higher', 'backbone': f'AlexNet, LPIPS heads {head}', 'weights': tool.weights}
+        rows.append(Figure(
+            f'LPIPS diversity {head}, paper', by_paper[k].item(), real, protocol=f'mean LPIPS of {n} inputs × '
+            f'{LPIPS_PAIRS} random pairs of outputs. Real: as many random pairs of real test pictures of the target '
+            f'domain', **common))
+        rows.append(Figure(
+            f'LPIPS diversity {head}, StarGAN v2', of_ten[k].item(), real, protocol=f'mean LPIPS of {n} inputs × '
+            f'all {len(metrics.all_pairs(figures.NUM_SAMPLES))} pairs of {figures.NUM_SAMPLES} outputs. Real: as '
+            f'above', **common))
+    return rows
+
+
+def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages, seed: int) -> list[Figure]:
+    """FID and KID of all samples against the real train and test pictures of the target domain."""
+    def features_of(paths: Sequence[Path], name: str) -> Tensor:
+        parts = []
+        for at in tqdm(range(0, len(paths), metrics.IMAGES_AT_ONCE), desc=name, disable=None, dynamic_ncols=True):
+            batch = images.read(images.target, paths[at:at + metrics.IMAGES_AT_ONCE])
+            parts.append(tool.network(to_bytes(to_picture(batch))))
+        return torch.cat(parts)
+
+    samples = torch.cat(ten_outputs.features)
+    test = features_of(images.targets, 'features of the test set')
+    train = features_of(find_images(images.config, 'train', images.target), 'features of the train set')
+    common = {'better': 'lower', 'backbone': 'Inception-v3 of 2015, 2048 features (torch-fidelity)',
+              'weights': tool.weights}
+    few = ', fewer than its 2048 dimensions, so not to be compared with others' if len(samples) < 2048 else ''
+    real_fid, (real_kid, _) = metrics.fid(test, train), metrics.kid(test, train, seed)
+    rows = []
+    for name, features in (('train', train), ('test', test)):
+        sizes = f'of {len(samples)} samples against {len(features)} real {name} pictures, as 8-bit pictures'
+        rows.append(Figure(f'FID, {name} set', metrics.fid(samples, features), real_fid,
+                           protocol=f'FID {sizes}{few}. Real: the test set against the train set', **common))
+        value, size = metrics.kid(samples, features, seed)
+        rows.append(Figure(f'KID, {name} set', value, real_kid, protocol=f'KID {sizes}, mean of {metrics.KID_SUBSETS} '
+                           f'subsets of {size}. Real: the test set against the train set', **common))
+    return rows
+
+
+@torch.inference_mode()
+def score_figures(tool: Tool, model: figures.Model, images: figures.TestImages, seed: int) -> list[Figure]:
+    """IS and CIS of 100 samples an input, as the paper states them and as the original prints them."""
+    generator, probabilities = torch.Generator().manual_seed(seed + 2), []
+    sampled = model.trainer == 'MUNIT'
+    num_samples = SCORE_SAMPLES if sampled else 1
+    with tqdm(total=len(images.inputs), desc='IS and CIS', unit=' inputs', disable=None, dynamic_ncols=True) as bar:
+        for batch in images.batches(num_samples):
+            x = images.read(images.source, [images.inputs[i] for i in batch])
+            shape = (len(batch), num_samples, model.forth.config['gen'].get('style_dim', 1), 1, 1)
+            styles = torch.randn(shape, generator=generator) if sampled else None
+            outputs = model.forth.translate_batch(x, styles)
+            probabilities += list(metrics.class_probabilities(tool.network, outputs.flatten(0, 1)).split(num_samples))
+            bar.update(len(batch))
+    real = torch.cat([metrics.class_probabilities(tool.network, images.read(images.target, [path]).to(model.device))
+                      for path in images.targets])
+    together, n = torch.cat(probabilities), len(images.inputs)
+    small = isinstance(tool.network, SmallClassifier)
+    common = {'better': 'higher', 'backbone': 'small classifier' if small else 'Inception-v3', 'weights': tool.weights}
+    of = f'{n} inputs × {num_samples} samples'
+    return [
+        Figure('IS, paper', metrics.mean_divergence(together), metrics.mean_divergence(real), protocol=f'mean KL of '
+               f'p(y|x) from its mean over all outputs, {of}. Real: the test set', **common),
+        Figure('CIS, paper', metrics.conditional_mean_divergence(probabilities), protocol=f'mean KL of p(y|x) from its '
+               f"mean over one input's outputs, {of}", **common),
+        Figure('IS, as the original prints', metrics.inception_score(together), metrics.inception_score(real),
+               protocol='exp of the IS of the paper', **common),
+        Figure('CIS, as the original prints', metrics.conditional_inception_score(probabilities),
+               protocol='exp of the CIS of the paper', **common)]
+
+
+class StyleTable(NamedTuple):
+    """Correlations of style dimensions with true factors (style_dim, factors), and what they explain (factors,)."""
+    correlations: Tensor
+    explained: Tensor
+    explained_untrained: Tensor
+
+
+def style_table(model: figures.Model, untrained: figures.Model, images: figures.TestImages) -> StyleTable:
+    """What the style codes of real pictures know of their true factors, and what those of the untrained model do."""
+    return StyleTable(*figures.style_factors(model, images), figures.style_factors(untrained, images)[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Out
+# ---------------------------------------------------------------------------------------------------------------------
+
+def describe(opts: argparse.Namespace, images: figures.TestImages, device: torch.device) -> dict:
+    """What holds for all figures."""
+    return {'config': opts.config, 'checkpoint': opts.checkpoint, 'trainer': opts.trainer, 'a2b': opts.a2b,
+            'data': str(images.inputs[0].parent), 'num_inputs': len(images.inputs), 'num_targets': len(images.targets),
+            'resolution': f'{images.height}×{images.width}', 'seed': opts.seed, 'precision': opts.precision,
+            'device': str(device)}
+
+
+def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+    """The figures, their definitions, and what was left out."""
+    def cell(value: float | None) -> str:
+        return f'{value:10.4f}' if value is not None else f'{"–":>10}'
+
+    way = 'A to B' if settings['a2b'] else 'B to A'
+    print(f'{settings["checkpoint"]}: {way}, {settings["num_inputs"]} inputs of {settings["data"]}, '
+          f'{settings["resolution"]}, {settings["precision"]}, seed {settings["seed"]}\n')
+    width = max(len(row.name) for row in rows)
+    print(f'{"":{width}}  {"model":>10}{"real":>10}{"untrained":>10}')
+    for number, row in enumerate(rows, start=1):
+        better = f'  {row.better} is better' if row.better else ''
+        print(f'{row.name:{width}}  {cell(row.model)}{cell(row.real)}{cell(row.untrained)}  [{number}]{better}')
+    if told:
+        print('\nCorrelation of style dimensions with true factors, of the real test pictures:')
+        print(' ' * 12 + ''.join(f'{name:>11}' for name in factors.FACTORS))
+        for number, line in enumerate(told.correlations.tolist()):
+            print(f'dimension {number:2}' + ''.join(f'{value:11.2f}' for value in line))
+        for name, line in (('explained', told.explained), ('untrained', told.explained_untrained)):
+            print(f'{name:12}' + ''.join(f'{value:11.2f}' for value in line.tolist()))
+        print("(explained: share of a factor's variance that all dimensions tell of a picture left out)")
+    print()
+    for number, row in enumerate(rows, start=1):
+        network = f' {row.backbone}; weights: {row.weights}.' if row.backbone != 'none' else ''
+        print(f'[{number}] {row.name}: {row.protocol.rstrip(".")}.{network}')
+    for line in left_out:
+        print(line)
+
+
+def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+    """All of it as JSON; each figure with what it was measured with.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    common = {key: settings[key] for key in ('resolution', 'seed', 'num_inputs')}
+    content = {'settings': settings, 'figures': [{**row._asdict(), **common} for row in rows], 'left_out': left_out}
+    if told:
+        content['style_factors'] = {'factors': factors.FACTORS, **{key: value.tolist()
+                                                                   for key, value in told._asdict().items()}}
+    try:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
+
+
+def write_sheet(path: Path, rows: list[tuple], images: figures.TestImages) -> None:
+    """The first inputs, a row each: input, guide, guided output, sampled outputs."""
+    lines = []
+    for i, x, guided, outputs in rows:
+        parts = [x[None], *([] if guided is None else [images.read(images.target, [images.guides[i]]), guided[None]]),
+                 outputs]
+        lines.append(torch.cat([part.expand(-1, 3, -1, -1) for part in parts]))
+    write_output(to_bytes(picture_grid(lines)), path)
+
+
+if __name__ == '__main__':
+    run_command(main)

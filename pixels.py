@@ -1,0 +1,295 @@
+"""Figures from pixels alone: edges, CIELAB colours, patterns, and how many kinds of them a set of pictures has.
+
+Colour differences are those of CIE 1976: the Euclidean distance in CIELAB under D65. All images are (N, C, H, W) in
+[-1, 1]; one channel is grey.
+"""
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TOLERANCE = 2 / 128            # of the shorter side: how far an edge may lie from its counterpart
+EDGE_CONTRAST = 12.0           # ΔE over two pixels from which there is an edge
+ONE_COLOUR = 14.0              # ΔE of two groups of pixels below which they are one colour
+NEARLY_AS_COMMON = 0.4         # share of the pixels from which a second colour may be the body's as well
+GREY = 12.0                    # CIELAB chroma below which a colour has no hue
+HUES, LIGHTNESSES = 8, 3       # bins
+PATTERNS = ('plain', 'stripes', 'dots', 'checks', 'zigzag')
+FEWEST_PIXELS = 24             # of which a colour or a pattern is taken
+PATTERN_SIZE = 128             # larger pictures are reduced to it: it shows the finest pattern
+PATTERN_FIT = 0.68             # correlation with the best pattern's autocorrelation below which there is none
+PATTERN_CONTRAST = 20.0        # ΔE of its two colours below which a pattern is light on a seam or a fold
+PATTERN_SHARE = 0.95           # of the commoner colour above which the other one is a seam
+SHADING = 0.07                 # of the frame: what is smoother than this is light, not pattern
+REACH = 0.16                   # of the frame: how far autocorrelations are compared
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Colour
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def to_lab(images: Tensor) -> Tensor:
+    """sRGB images (N, 1 or 3, H, W) in [-1, 1] -> L* in 0…100, a*, b*: (N, 3, H, W)."""
+    rgb = ((images.expand(-1, 3, -1, -1) + 1) / 2).clamp(0, 1)
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = linear.new_tensor([[0.4124564, 0.3575761, 0.1804375],
+                                [0.2126729, 0.7151522, 0.0721750],
+                                [0.0193339, 0.1191920, 0.9503041]])
+    white = to_xyz.sum(1)   # that of R = G = B = 1, so that greys have no chroma at all
+    xyz = torch.einsum('ij,njhw->nihw', to_xyz / white[:, None], linear)
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-12) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def lab_of(colour: Sequence[float]) -> Tensor:
+    """A colour of three bytes -> its L*, a*, b*: (3,)."""
+    return to_lab(torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1) / 127.5 - 1).flatten().float()
+
+
+def delta_e(one: Tensor, other: Tensor) -> Tensor:
+    """CIE 1976 colour difference of (…, 3) and (…, 3)."""
+    return (one - other).norm(dim=-1)
+
+
+class Palette(NamedTuple):
+    """The two main colours of some pixels: (2, 3), the commoner first, and the share of the pixels that it has."""
+    colours: Tensor
+    share: float
+
+    @property
+    def main(self) -> Tensor:
+        """The commoner colour (3,)."""
+        return self.colours[0]
+
+    def difference(self, colour: Tensor) -> float:
+        """ΔE between `colour` (3,) and the main colour; of two about equally common ones, the nearer."""
+        differences = delta_e(self.colours, colour)
+        return (differences.min() if self.share <= 1 - NEARLY_AS_COMMON else differences[0]).item()
+
+
+def palette(lab: Tensor) -> Palette:
+    """The palette of pixels (n, 3): two means in CIELAB, each the median of its group, which light disturbs least.
+
+    Groups that differ by less than 14 are one colour, that of all the pixels.
+    """
+    whole = lab.median(0).values
+    first = lab[delta_e(lab, whole).argmax()]
+    centres = torch.stack([whole, first])
+    for _ in range(10):
+        nearest = torch.cdist(lab, centres).argmin(1)
+        if nearest.min() == nearest.max():
+            break
+        centres = torch.stack([lab[nearest == k].mean(0) for k in (0, 1)])
+    nearest = torch.cdist(lab, centres).argmin(1)
+    second = nearest.float().mean().item()
+    if not 0 < second < 1:
+        return Palette(torch.stack([whole, whole]), 1.0)
+    colours = torch.stack([lab[nearest == k].median(0).values for k in (0, 1)])
+    if delta_e(*colours) < ONE_COLOUR:
+        return Palette(torch.stack([whole, whole]), 1.0)
+    return Palette(colours, 1 - second) if second <= 0.5 else Palette(colours.flip(0), second)
+
+
+def colour_bin(lab: Tensor) -> tuple[int, int]:
+    """The bin of a colour (3,): hue in eighths of the circle, -1 for greys, and lightness in thirds."""
+    lightness, a, b = lab.tolist()
+    level = min(LIGHTNESSES - 1, max(0, int(lightness / 100 * LIGHTNESSES)))
+    if math.hypot(a, b) < GREY:
+        return -1, level
+    return int(math.atan2(b, a) % math.tau / math.tau * HUES) % HUES, level
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Edges
+# ---------------------------------------------------------------------------------------------------------------------
+
+def edges(images: Tensor) -> Tensor:
+    """Where images (N, C, H, W) have edges: bools (N, H, W).
+
+    The CIELAB difference of the neighbours on both sides is largest across the edge, among those above a threshold.
+    """
+    padded = F.pad(to_lab(images), (1, 1, 1, 1), mode='replicate')
+    smooth = padded.new_tensor([1, 2, 1]) / 4
+    slope = padded.new_tensor([-1, 0, 1])
+    n, c, h, w = padded.shape
+    flat = padded.reshape(n * c, 1, h, w)
+    dx = F.conv2d(flat, (smooth[:, None] * slope)[None, None]).view(n, c, h - 2, w - 2)
+    dy = F.conv2d(flat, (slope[:, None] * smooth)[None, None]).view(n, c, h - 2, w - 2)
+    across, down = dx.norm(dim=1), dy.norm(dim=1)
+    strength = torch.hypot(across, down)
+    around = F.pad(strength, (1, 1, 1, 1))
+    horizontal = (strength >= around[:, 1:-1, :-2]) & (strength >= around[:, 1:-1, 2:])
+    vertical = (strength >= around[:, :-2, 1:-1]) & (strength >= around[:, 2:, 1:-1])
+    return (strength > EDGE_CONTRAST) & torch.where(across > down, horizontal, vertical)
+
+
+def grow(mask: Tensor, radius: float) -> Tensor:
+    """Bools (N, H, W): all pixels within `radius` of those that are set."""
+    reach = int(radius)
+    at = torch.arange(-reach, reach + 1, device=mask.device)
+    disc = (at[:, None] ** 2 + at ** 2 <= radius ** 2).float()[None, None]
+    return F.conv2d(mask[:, None].float(), disc, padding=reach)[:, 0] > 0.5
+
+
+def edge_f1(found: Tensor, wanted: Tensor, tolerance: float) -> Tensor:
+    """F1 of edges `found` against edges `wanted`, both bools (N, H, W): (N,) in 0…1.
+
+    Precision is the share of what was found that lies within `tolerance` pixels of something wanted, recall the share
+    of what is wanted that lies so near to something found. 1 where neither has an edge, 0 where only one has.
+    """
+    def share(of: Tensor, near: Tensor) -> Tensor:
+        return (of & grow(near, tolerance)).flatten(1).sum(1) / of.flatten(1).sum(1).clamp(min=1)
+
+    precision, recall = share(found, wanted), share(wanted, found)
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    empty = ~(found.flatten(1).any(1) | wanted.flatten(1).any(1))
+    return torch.where(empty, torch.ones_like(f1), f1)
+
+
+def tolerance_of(height: int, width: int) -> float:
+    """How many pixels edges may be off: 2 at 128×128, in proportion at other sizes, at least 1."""
+    return max(1.0, TOLERANCE * min(height, width))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Patterns
+# ---------------------------------------------------------------------------------------------------------------------
+
+def pattern_of(lab: Tensor, mask: Tensor) -> str:
+    """The pattern of the pixels `mask` (H, W) of a picture (3, H, W) in CIELAB: plain, stripes, dots, checks, zigzag.
+
+    The picture is reduced to its strongest direction of colour, freed of what is smoother than a pattern, and
+    compared by its autocorrelation, in which the place of a pattern does not matter, with those of all patterns at
+    their periods and angles. Where there are no two colours, or nothing fits, it is plain.
+    """
+    if min(mask.shape) > PATTERN_SIZE:
+        smaller = [round(side * PATTERN_SIZE / min(mask.shape)) for side in mask.shape]
+        lab = F.interpolate(lab[None], smaller, mode='area')[0]
+        mask = F.interpolate(mask[None, None].float(), smaller, mode='area')[0, 0] > 0.99
+    pixels = lab[:, mask].T
+    if len(pixels) < FEWEST_PIXELS:
+        return 'plain'
+    colours, share = palette(pixels)
+    if share > PATTERN_SHARE or delta_e(*colours) < PATTERN_CONTRAST:
+        return 'plain'
+    size = min(mask.shape)
+    centred = pixels - pixels.mean(0)
+    direction = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+    values = torch.zeros(mask.shape)
+    values[mask] = centred @ direction
+    weight = mask.float()
+    values = (values - _blur(values, SHADING * size) / _blur(weight, SHADING * size).clamp(min=1e-6)) * weight
+    reach = max(2, round(REACH * size))
+    measured, overlap = _autocorrelation(values, reach), _autocorrelation(weight, reach)
+    shape = measured / overlap.clamp(min=1)
+    kinds, templates = _templates(size, reach)
+    enough = (overlap > 0.15 * overlap.max()).flatten().float()
+    fits = _correlations(shape.flatten(), templates, enough)
+    return kinds[int(fits.argmax())] if fits.max() > PATTERN_FIT else 'plain'
+
+
+def _blur(values: Tensor, sigma: float) -> Tensor:
+    reach = max(1, math.ceil(2.5 * sigma))
+    at = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    bell = torch.exp(-at ** 2 / (2 * sigma ** 2))
+    bell = bell / bell.sum()
+    rows = F.conv2d(values[None, None], bell[None, None, None], padding=(0, reach))
+    return F.conv2d(rows, bell[None, None, :, None], padding=(reach, 0))[0, 0]
+
+
+def _autocorrelation(values: Tensor, reach: int) -> Tensor:
+    """Sums of products of values (H, W) at all offsets up to `reach`: (2·reach + 1, 2·reach + 1)."""
+    height, width = values.shape
+    spectrum = torch.fft.rfft2(values, (height + reach, width + reach))
+    sums = torch.fft.irfft2(spectrum.abs() ** 2, (height + reach, width + reach))
+    return torch.roll(sums, (reach, reach), (0, 1))[:2 * reach + 1, :2 * reach + 1]
+
+
+def _correlations(one: Tensor, many: Tensor, weight: Tensor) -> Tensor:
+    """Correlation of `one` (k,) with each of `many` (n, k), where `weight` (k,) counts."""
+    weight = weight / weight.sum()
+    one, many = one - (one * weight).sum(), many - (many * weight).sum(1, keepdim=True)
+    together = (one * many * weight).sum(1)
+    return together / ((one ** 2 * weight).sum() * (many ** 2 * weight).sum(1)).sqrt().clamp(min=1e-12)
+
+
+@functools.lru_cache(maxsize=4)
+def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
+    """Autocorrelations of all patterns, each with its kind: names, and (n, (2·reach + 1)²)."""
+    kinds, found = [], []
+    upright = (-8, -4, 0, 4, 8)
+    tilts = {'stripes': range(0, 180, 4), 'dots': upright, 'checks': (*upright, 37, 41, 45, 49, 53),
+             'zigzag': range(-12, 13, 3)}
+    shares = {'checks': (0.4,)}
+    side = max(size, 96)
+    for kind, angles in tilts.items():
+        for period in (0.07, 0.078, 0.087, 0.097, 0.108, 0.12, 0.133):
+            for angle in angles:
+                for share in shares.get(kind, (0.32, 0.43)):
+                    values = _pattern(kind, period * size, angle, share, side)
+                    kinds.append(kind)
+                    values = values - _blur(values, SHADING * size) / _blur(torch.ones_like(values), SHADING * size)
+                    found.append(_autocorrelation(values, reach).flatten())
+    return kinds, torch.stack(found)
+
+
+def _pattern(kind: str, period: float, angle: float, share: float, side: int) -> Tensor:
+    """Where the second colour of a pattern goes: (side, side) of 0 to 1, `period` and `side` in pixels."""
+    fine = 3   # pixels on the edge of a figure are partly covered
+    at = (torch.arange(side * fine) + 0.5) / (fine * period)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    u, v = cos * at[None, :] + sin * at[:, None], cos * at[:, None] - sin * at[None, :]
+    if kind == 'stripes':
+        covered = u % 1 < share
+    elif kind == 'checks':
+        covered = (u % 1 < 0.5) ^ (v % 1 < 0.5)
+    elif kind == 'dots':
+        row = v.floor()
+        covered = ((u + row % 2 / 2) % 1 - 0.5) ** 2 + (v - row - 0.5) ** 2 < (0.2 + 0.3 * share) ** 2
+    else:
+        covered = (v + 0.5 * (u % 1 - 0.5).abs()) % 1 < share
+    return F.avg_pool2d(covered.float()[None, None], fine)[0, 0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How many kinds there are
+# ---------------------------------------------------------------------------------------------------------------------
+
+def entropy(kinds: Sequence) -> float:
+    """Entropy in bits of the frequencies of the kinds in a list: log2(k) for k equally frequent ones."""
+    shares = [kinds.count(kind) / len(kinds) for kind in set(kinds)]
+    return -sum(share * math.log2(share) for share in shares)
+
+
+def mean_pair_difference(colours: Tensor) -> float:
+    """Mean ΔE over all pairs of colours (n, 3); 0 for a single one."""
+    return torch.pdist(colours).mean().item() if len(colours) > 1 else 0.0
+
+
+class Coverage(NamedTuple):
+    """Share of the real kinds that are reached, and share of the samples whose kind no real one has."""
+    reached: float
+    outside: float
+
+
+def coverage(samples: Sequence, real: Sequence) -> Coverage:
+    """How the kinds of samples cover those of real pictures."""
+    wanted = set(real)
+    outside = sum(kind not in wanted for kind in samples)
+    return Coverage(len(wanted & set(samples)) / len(wanted), outside / len(samples))
+
+
+def expected_coverage(real: Sequence, n: int) -> Coverage:
+    """What n more real pictures should reach, by the frequencies of the real kinds.
+
+    A kind of share p is met by n pictures with the chance 1 - (1 - p)^n; a new picture is of a kind not yet seen about
+    as often as a kind was seen but once (Good and Turing).
+    """
+    counts = [list(real).count(kind) for kind in set(real)]
+    reached = sum(1 - (1 - count / len(real)) ** n for count in counts) / len(counts)
+    return Coverage(reached, counts.count(1) / len(real))
