@@ -3,6 +3,7 @@
 Of several processes that train together only the first writes; the others call the same methods, to no effect.
 """
 import contextlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -63,8 +64,13 @@ class Run:
             return
         earlier, _ = snapshots.newest(self.checkpoints)
         if earlier is not None and not step:
-            print(f'{self.checkpoints} holds snapshots of an earlier run up to step {earlier}, which this one will '
-                  f'overwrite; --resume would go on from there', file=sys.stderr)
+            # Beside snapshots of this run, they would be taken for its newest.
+            aside = next(path for n in itertools.count(1)
+                         if not (path := self.folder / f'checkpoints_earlier_{n}').exists())
+            self.checkpoints.rename(aside)
+            self.checkpoints.mkdir()
+            print(f'{self.checkpoints} held snapshots of an earlier run up to step {earlier}, now in {aside}; --resume '
+                  f'would have gone on from there', file=sys.stderr)
         _write_config(self.config_file, self.folder / 'config.yaml', overrides)
         if resumed:
             cut_back(self.logs, step)

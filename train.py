@@ -246,7 +246,7 @@ def resume_line(argv: list[str] | None) -> str:
 
 
 class StopSignal:
-    """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does. Again, it kills."""
+    """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does; a second SIGINT kills."""
 
     def __init__(self):
         self.number = 0
@@ -256,7 +256,8 @@ class StopSignal:
 
     def _remember(self, number: int, _) -> None:
         self.number = number
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:   # schedulers may send the others twice
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == '__main__':
