@@ -5,6 +5,7 @@
     torchrun --nproc_per_node 4 train.py --config configs/edges2shoes_folder.yaml
 """
 import errno
+import os
 import shlex
 import signal
 import sys
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
             step += 1
             trainer.progress['drawn'] = drawn + (step - start) * places
             too_many = sum(int(dataset.broken.sum()) for dataset in sets) > config['max_bad_images']
-            reason = distributed.agreed(max(stop.number, TOO_MANY_BAD_IMAGES if too_many else 0))
+            reason = distributed.agreed(max(stop.asked(), TOO_MANY_BAD_IMAGES if too_many else 0))
             looked_at = step % config['log_iter'] == 0 or device.type == 'cpu'   # elsewhere looking means waiting
             in_a_row = int(trainer.bad_in_a_row) if looked_at else 0
             last = step == config['max_iter'] or reason or in_a_row >= config['max_bad_steps']
@@ -249,10 +250,16 @@ class StopSignal:
     """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does; a second SIGINT kills."""
 
     def __init__(self):
-        self.number = 0
+        self.number, self.parent = 0, os.getppid()
         for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
             if hasattr(signal, name):   # the last not on Windows
                 signal.signal(getattr(signal, name), self._remember)
+
+    def asked(self) -> int:
+        """The signal that is to be followed, or 0. Processes whose torchrun was killed take that for SIGTERM."""
+        if distributed.world_size() > 1 and os.getppid() != self.parent:
+            return int(signal.SIGTERM)
+        return int(self.number)
 
     def _remember(self, number: int, _) -> None:
         self.number = number
