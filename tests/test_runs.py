@@ -350,10 +350,10 @@ TORCHRUN = ('-m', 'torch.distributed.run', '--nproc_per_node', '2', 'train.py')
 
 @pytest.mark.parametrize('trainer, changes', [('MUNIT', {}), ('UNIT', UNIT)])
 def test_two_processes_do_what_one_does_with_twice_the_batch(data, tmp_path, trainer, changes):
-    config = write_config(tmp_path, data, max_iter=4, num_workers=1, weight_decay=0, **changes)
+    config = write_config(tmp_path, data, max_iter=2, num_workers=1, weight_decay=0, **changes)
     together = train(config, tmp_path / 'two', '--trainer', trainer, '--batch_size', 2, program=TORCHRUN)
     assert together.returncode == 0, together.stderr
-    assert '2 processes' in together.stdout and together.stdout.count('finished 4') == 1
+    assert '2 processes' in together.stdout and together.stdout.count('finished 2') == 1
     alone = train(config, tmp_path / 'one', '--trainer', trainer, '--batch_size', 4)
     assert alone.returncode == 0, alone.stderr
     found, wanted = (scalars(tmp_path / name / 'logs/tiny') for name in ('two', 'one'))
@@ -362,11 +362,12 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(data, tmp_path, tra
         assert value == pytest.approx(other, rel=1e-4 if step < 3 else 1e-3, abs=1e-5), (step, name)
     for kind in ('gen', 'dis'):
         # The first moments are averages of gradients: what must agree, where weights of a true gradient of 0 need not.
-        ours, theirs = (torch.load(tmp_path / name / 'outputs/tiny/checkpoints/state_00000004.pt')[kind]['state']
+        ours, theirs = (torch.load(tmp_path / name / 'outputs/tiny/checkpoints/state_00000002.pt')[kind]['state']
                         for name in ('two', 'one'))
-        largest = max(entry['exp_avg'].abs().max() for entry in theirs.values())
+        largest = max(entry['exp_avg'].norm() for entry in theirs.values())
         for i, entry in theirs.items():
-            assert torch.allclose(ours[i]['exp_avg'], entry['exp_avg'], rtol=1e-2, atol=1e-4 * largest), (kind, i)
+            apart = (ours[i]['exp_avg'] - entry['exp_avg']).norm()
+            assert apart <= 0.02 * entry['exp_avg'].norm() + 1e-3 * largest, (kind, i)
 
 
 def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
