@@ -59,13 +59,14 @@ GEN_KEYS = {
     'n_downsample': Key(int, low=0, high=16),
     'n_res': _count(high=1000),
     'pad_type': _choice(*PADDINGS),
+    'spectral_norm': Key(bool, default=False),
 }
 DIS_KEYS = {
     'dim': _count(high=WIDEST),
     'norm': _choice('none', 'bn', 'in', 'ln', 'sn'),
     'activ': _choice(*ACTIVATIONS),
     'n_layer': _count(high=16),
-    'gan_type': _choice('lsgan', 'nsgan'),
+    'gan_type': _choice('lsgan', 'nsgan', 'hinge'),
     'num_scales': _count(high=16),
     'pad_type': _choice(*PADDINGS),
 }
@@ -94,6 +95,11 @@ KEYS = {
     'recon_kl_cyc_w': _weight(trainers=('UNIT',)),
     'recon_h_w': _weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
     'vgg_w': _weight(),
+    'dis_lr': Key(float, low=1e-12, default=GIVEN_ELSEWHERE),
+    'ema_decay': Key(float, low=0, high=0.999999, default=0.0),
+    'dirty': _choice('none', 'a', 'b', default='none'),
+    'display_guided': Key(bool, default=False, trainers=('MUNIT',)),
+    'log_styles': Key(bool, default=False, trainers=('MUNIT',)),
     'vgg_weights': Key(str, default='models/vgg16.weight'),
     'precision': _choice(*PRECISIONS, default='fp32'),
     'deterministic': Key(bool, default=False),
@@ -247,6 +253,10 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     faults += _check_data_keys(config)
     if config.get('cuda_graphs') is True and config.get('compile') is False:
         faults.append('cuda_graphs: wants compile: true, which makes what is recorded')
+    gen = config.get('gen') if isinstance(config.get('gen'), dict) else {}
+    if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
+        # What is computed again would be so with weights that are an iteration of the norm ahead.
+        faults.append('gen.spectral_norm: not together with checkpoint_activations: true; leave out one of them')
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
     sizes = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')

@@ -90,6 +90,8 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
     parser.add_argument('--data_root', help="a folder of testA, testB (and trainA, trainB for FID), in the config's "
                                             "place")
+    parser.add_argument('--dirty_root', help='a folder with a dirty twin of the test images (scripts/'
+                                             'draw_dirty_twin.py): also measure what becomes of dirty inputs')
     parser.add_argument('--output_folder', default='outputs/evaluation',
                         help='where figures.json and sheet.png go')
     parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
@@ -123,6 +125,9 @@ def main(argv: list[str] | None = None) -> None:
     real = figures.real_seen(images, opts.seed)
 
     rows = own_figures(seen, real, floor)
+    if images.dirty_twins:
+        of_dirty = TenOutputs(None, None)
+        rows += dirty_figures(figures.see(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True), seen)
     if lpips:
         rows += lpips_figures(lpips, ten_outputs, model, images, opts)
     if fid:
@@ -136,6 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     print_table(rows, told, settings, left_out)
     write_json(folder / 'figures.json', rows, told, settings, left_out)
     write_sheet(folder / 'sheet.png', ten_outputs.rows, images)
+    if images.dirty_twins:
+        write_sheet(folder / 'sheet_dirty.png', of_dirty.rows, images)
     columns = 'input, guide, guided output, sampled outputs' if opts.trainer == 'MUNIT' else 'input, output'
     print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
 
@@ -143,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
 def find_test_images(config: dict, opts: argparse.Namespace) -> figures.TestImages:
     """The test images; BadInput that names the flag where there are none."""
     try:
-        return figures.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed)
+        return figures.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed, opts.dirty_root)
     except BadInput as error:
         source = f'--data_root {shown(opts.data_root)}' if opts.data_root else f'--config {shown(opts.config)}'
         raise BadInput(f'{source}: {error}') from None
@@ -243,6 +250,27 @@ def own_figures(seen: figures.Seen, real: figures.Seen, floor: figures.Seen) -> 
             ceiling = own.function(real)
         rows.append(Figure(own.name, own.function(seen, *of_real), ceiling, own.function(floor, *of_real), own.better,
                            ' '.join((own.function.__doc__ or '').split())))
+    return rows
+
+
+DIRTY = (
+    Own('content kept', figures.content_kept, 'higher', ('f1_sampled',)),
+    Own('content kept, guided', figures.content_kept_guided, 'higher', ('f1_guided',)),
+    Own('colour error, guided', figures.colour_error, 'lower', ('guided',)),
+    Own('reconstruction, source', figures.recon_source, 'lower', ('recon_source',)),
+)
+
+
+def dirty_figures(dirty: figures.Seen, clean: figures.Seen) -> list[Figure]:
+    """What becomes of inputs with dirt on them, and how that compares with clean ones."""
+    rows = []
+    for own in DIRTY:
+        if all(getattr(dirty, name) for name in own.needs):
+            value = own.function(dirty)
+            text = f'As {own.name} above, of dirty inputs against the clean picture'
+            rows.append(Figure(f'dirty: {own.name}', value, better=own.better, protocol=text))
+            rows.append(Figure(f'dirty: {own.name} / clean', value / max(own.function(clean), 1e-9),
+                               protocol=f'{text}, over that of clean inputs: 1 where dirt does no harm'))
     return rows
 
 
@@ -373,9 +401,9 @@ def style_table(model: figures.Model, untrained: figures.Model, images: figures.
 def describe(opts: argparse.Namespace, images: figures.TestImages, device: torch.device) -> dict:
     """What holds for all figures."""
     return {'config': opts.config, 'checkpoint': opts.checkpoint, 'trainer': opts.trainer, 'a2b': opts.a2b,
-            'data': str(images.inputs[0].parent), 'num_inputs': len(images.inputs), 'num_targets': len(images.targets),
-            'resolution': f'{images.height}×{images.width}', 'seed': opts.seed, 'precision': opts.precision,
-            'device': str(device)}
+            'data': str(images.inputs[0].parent), 'dirty_root': opts.dirty_root, 'num_inputs': len(images.inputs),
+            'num_targets': len(images.targets), 'resolution': f'{images.height}×{images.width}',
+            'seed': opts.seed, 'precision': opts.precision, 'device': str(device)}
 
 
 def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import pixels
-from data import MAX_IMAGE_PIXELS, Transform, find_images, new_size_of, read_image
+from data import MAX_IMAGE_PIXELS, BadInput, Transform, find_images, new_size_of, read_image, shown
 from factors import Factors, correlations, explained, read_factors
 from networks import AdaINGen, VAEGen, init_weights
 from pixels import Palette, colour_bin, edge_f1, edges, palette, pattern_of, to_lab, tolerance_of
@@ -72,14 +72,15 @@ class TestImages:
         config: as `config.load_config` returns it.
         num_inputs: the first so many inputs are translated.
         seed: of the guides: each input is guided by a picture of the target domain that is not its own counterpart.
+        dirty_root: a folder whose testA (or testB) holds the same inputs with dirt on them, under the same names.
 
     Raises:
-        BadInput: there are no test images, or a factors_test.json that was not drawn.
+        BadInput: there are no test images, no dirty twin of one of them, or a factors_test.json that was not drawn.
     """
 
     __test__ = False   # pytest takes the name for a test's
 
-    def __init__(self, config: dict, a2b: bool, num_inputs: int, seed: int):
+    def __init__(self, config: dict, a2b: bool, num_inputs: int, seed: int, dirty_root: str | None = None):
         self.config = config
         self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
         self.height, self.width = config['crop_image_height'], config['crop_image_width']
@@ -96,6 +97,13 @@ class TestImages:
             if guides[i].name == path.name and len(order) > 1:
                 guides[i] = self.targets[order[(i + 1) % len(order)]]
         self.guides = guides
+        self.dirty_twins = {}
+        if dirty_root:
+            folder = Path(dirty_root) / f'test{self.source.upper()}'
+            self.dirty_twins = {path: folder / path.name for path in self.inputs}
+            for twin in self.dirty_twins.values():
+                if not twin.is_file():
+                    raise BadInput(f'{shown(twin)} is missing; scripts/draw_dirty_twin.py draws the twin of a test set')
         self._masks = {}
 
     @property
@@ -110,6 +118,10 @@ class TestImages:
         transform = Transform(new_size, crop=(self.height, self.width))
         return torch.stack([transform(read_image(path, self.config[f'input_dim_{domain}'], most, new_size))
                             for path in paths])
+
+    def read_dirty(self, paths: Sequence[Path]) -> Tensor:
+        """The dirty twins of inputs: (N, C, H, W) in [-1, 1]."""
+        return self.read(self.source, [self.dirty_twins[path] for path in paths])
 
     def factors_of(self, path: Path) -> Factors:
         """The true factors of a test picture."""
@@ -156,13 +168,14 @@ def look_at(picture: Tensor, mask: Tensor) -> tuple[Palette, str] | None:
 
 @torch.inference_mode()
 def see(model: Model, images: TestImages, seed: int, name: str,
-        visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None) -> Seen:
+        visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None, dirty: bool = False) -> Seen:
     """Translate the inputs with sampled styles and with those of their guides, and look at what comes out.
 
     Args:
         seed: of the sampled styles.
         name: of the progress bar.
         visit: is called with each batch: positions, inputs (N, C, H, W), samples (N, S, C, H, W), guided (N, C, H, W).
+        dirty: give the model the inputs' dirty twins; what comes out is still held against the clean ones.
     """
     seen, generator = Seen(), torch.Generator().manual_seed(seed)
     sampled = model.trainer == 'MUNIT'
@@ -170,7 +183,9 @@ def see(model: Model, images: TestImages, seed: int, name: str,
     tolerance = tolerance_of(images.height, images.width)
     with tqdm(total=len(images.inputs), desc=name, unit=' inputs', disable=None, dynamic_ncols=True) as bar:
         for batch in images.batches(num_samples + 2):
-            x = images.read(images.source, [images.inputs[i] for i in batch])
+            paths = [images.inputs[i] for i in batch]
+            clean = images.read(images.source, paths)
+            x = images.read_dirty(paths) if dirty else clean
             styles = guided = None
             if sampled:
                 styles = torch.randn((len(batch), num_samples, model.forth.config['gen']['style_dim'], 1, 1),
@@ -180,7 +195,7 @@ def see(model: Model, images: TestImages, seed: int, name: str,
             outputs = model.forth.translate_batch(x, styles)
             _see_codes(seen, model, x, outputs, styles)
             outputs = outputs.cpu()
-            drawn = edges(x)
+            drawn = edges(clean)
             f1 = torch.stack([edge_f1(edges(outputs[:, j]), drawn, tolerance) for j in range(num_samples)])
             seen.f1_sampled += f1.mean(0).tolist()
             if guided is not None:
@@ -193,12 +208,11 @@ def see(model: Model, images: TestImages, seed: int, name: str,
                         if guided is not None:
                             seen.guided.append(look_at(guided[k], mask))
                             seen.wanted.append(images.factors_of(images.guides[i]))
-            for domain, values in ((images.source, seen.recon_source), (images.target, seen.recon_target)):
-                paths = [images.inputs[i] if domain == images.source else images.targets[i % len(images.targets)]
-                         for i in batch]
-                y = images.read(domain, paths)
-                again = model.reconstruct(y, domain == images.target).float().cpu()
-                values += (again - y).abs().mean((1, 2, 3)).tolist()
+            targets = images.read(images.target, [images.targets[i % len(images.targets)] for i in batch])
+            for given, wanted, of_target, values in ((x, clean, False, seen.recon_source),
+                                                     (targets, targets, True, seen.recon_target)):
+                again = model.reconstruct(given, of_target).float().cpu()
+                values += (again - wanted).abs().mean((1, 2, 3)).tolist()
             visit(batch, x, outputs, guided)
             bar.update(len(batch))
     return seen

@@ -58,6 +58,8 @@ class AdaINGen(nn.Module):
         self.enc_content = ContentEncoder(n_downsample, n_res, input_dim, dim, 'in', activ, pad_type)
         self.dec = Decoder(n_downsample, n_res, self.enc_content.output_dim, input_dim, 'adain', activ, pad_type)
         self.mlp = MLP(style_dim, self.dec.num_adain_params, params['mlp_dim'], 3, activ)
+        if params.get('spectral_norm', False):
+            bound_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (N, C, H, W) within the domain."""
@@ -88,6 +90,8 @@ class VAEGen(nn.Module):
 
         self.enc = ContentEncoder(n_downsample, n_res, input_dim, dim, 'in', activ, pad_type)
         self.dec = Decoder(n_downsample, n_res, self.enc.output_dim, input_dim, 'in', activ, pad_type)
+        if params.get('spectral_norm', False):
+            bound_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (N, C, H, W) within the domain; with the posterior's noise while training."""
@@ -527,6 +531,17 @@ class SpectralNorm(nn.Module):
         return F.conv2d(x, conv.weight_bar / sigma, conv.bias, conv.stride)
 
 
+def bound_convolutions(generator: nn.Module) -> None:
+    """Divide the weights of all convolutions by their largest singular value, as `gen.spectral_norm` asks.
+
+    With PyTorch's own parametrisation, which leaves evaluation alone: the original has no such generators, so there
+    are no keys to keep.
+    """
+    for module in list(generator.modules()):
+        if isinstance(module, nn.Conv2d):
+            nn.utils.parametrizations.spectral_norm(module)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # VGG features (paper, section 5.1: domain-invariant perceptual loss)
 # ---------------------------------------------------------------------------------------------------------------------
@@ -621,14 +636,15 @@ def init_weights(init: str):
     def apply(module: nn.Module) -> None:
         if not isinstance(module, (nn.Conv2d, nn.Linear)) or not hasattr(module, 'weight'):
             return
+        weight = module.parametrizations.weight.original if hasattr(module, 'parametrizations') else module.weight
         if init == 'gaussian':
-            nn.init.normal_(module.weight, 0.0, 0.02)
+            nn.init.normal_(weight, 0.0, 0.02)
         elif init == 'kaiming':
-            nn.init.kaiming_normal_(module.weight, a=0, mode='fan_in')
+            nn.init.kaiming_normal_(weight, a=0, mode='fan_in')
         elif init == 'xavier':
-            nn.init.xavier_normal_(module.weight, gain=2 ** 0.5)
+            nn.init.xavier_normal_(weight, gain=2 ** 0.5)
         elif init == 'orthogonal':
-            nn.init.orthogonal_(module.weight, gain=2 ** 0.5)
+            nn.init.orthogonal_(weight, gain=2 ** 0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

@@ -1,7 +1,8 @@
 """A run's snapshots: files that belong to one step, and are used together or not at all.
 
     gen_%08d.pt, dis_%08d.pt   the networks, under the original's names
-    state_%08d.pt              optimizers and everything else that going on exactly needs, with the checksums of the two
+    ema_%08d.pt                with `ema_decay`: the averaged generators, of the form of gen_%08d.pt
+    state_%08d.pt              optimizers and everything else that going on exactly needs, with their checksums
     optimizer.pt               the newest state under the original's name, which looks for 'gen' and 'dis' in it
 
 All files of a snapshot are on the disk before the first gets its name, and the state gets its name first. So gen_*.pt
@@ -14,9 +15,9 @@ import zlib
 from pathlib import Path
 
 from checkpoints import load_file, write_file
-from data import BadInput
+from data import BadInput, shown
 
-NETWORKS = ('gen', 'dis')
+NETWORKS = ('gen', 'dis')   # of every run; a run may have others beside them
 STATES_KEPT = 2   # each is twice the size of the networks; the second is there should the newest be damaged
 
 
@@ -29,16 +30,16 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
     """Write the snapshot of a step, then drop older ones.
 
     Args:
-        networks: the content of gen_%08d.pt under 'gen', of dis_%08d.pt under 'dis'.
+        networks: the content of gen_%08d.pt under 'gen', of dis_%08d.pt under 'dis', and of what else there is.
         state: the content of state_%08d.pt.
         keep: how many of the newest snapshots stay; 0 for all. States stay of the newest two.
 
     Raises:
         OSError: the disk is full, or fails. What is there of earlier snapshots stays as it was.
     """
-    names = {kind: file_of(folder, kind, step) for kind in ('state', *NETWORKS)}
+    names = {kind: file_of(folder, kind, step) for kind in ('state', *networks)}
     try:
-        checksums = {names[kind].name: write_file(networks[kind], _beside(names[kind])) for kind in NETWORKS}
+        checksums = {names[kind].name: write_file(networks[kind], _beside(names[kind])) for kind in networks}
         write_file({**state, 'step': step, 'checksums': checksums}, _beside(names['state']))
         for path in names.values():
             os.replace(_beside(path), path)
@@ -96,10 +97,12 @@ def _fault(folder: Path, step: int) -> str:
         wanted = load_file(state).get('checksums')
     except BadInput as error:
         return str(error)
-    for kind in NETWORKS:
-        path = file_of(folder, kind, step)
-        if not isinstance(wanted, dict) or wanted.get(path.name) != _checksum(path):
-            return f'{path.name} is not the one that {state.name} was written with'
+    names = {file_of(folder, kind, step).name for kind in NETWORKS} | {*(wanted if isinstance(wanted, dict) else ())}
+    for name in sorted(names, reverse=True):
+        if Path(str(name)).name != name or not (folder / name).exists():
+            return f'{shown(name)}, which {state.name} was written with, is missing'
+        if not isinstance(wanted, dict) or wanted.get(name) != _checksum(folder / name):
+            return f'{name} is not the one that {state.name} was written with'
     return ''
 
 
@@ -138,7 +141,8 @@ def _drop_older(folder: Path, step: int, keep: int) -> None:
     Newer files are of another run, or were passed over as damaged: they must not count as what is kept.
     """
     whole = sorted((s for s in _steps(folder, 'gen') & _steps(folder, 'dis') if s <= step), reverse=True)
-    for kind, count in (('state', min(keep or STATES_KEPT, STATES_KEPT)), *((kind, keep) for kind in NETWORKS)):
+    counts = {'state': min(keep or STATES_KEPT, STATES_KEPT), **dict.fromkeys((*NETWORKS, 'ema'), keep)}
+    for kind, count in counts.items():
         for old in _steps(folder, kind) if 0 < count <= len(whole) else ():
             if old < whole[count - 1]:   # a half that a kill left of a snapshot goes as well
                 file_of(folder, kind, old).unlink(missing_ok=True)

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import snapshots
+from averages import StyleStatistics, WeightAverage
 from checkpoints import find_vgg_weights, load_networks, load_vgg_weights
 from data import BadInput
+from dirt import NUMBERS, soil
 from distributed import average_gradients, share_of, world_size
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights, keep_less
 from precision import autocast
@@ -36,13 +38,17 @@ def kl_loss(hiddens: Tensor) -> Tensor:
     return hiddens.float().square().mean()
 
 
-def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str) -> Tensor:
+def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generator: bool = False) -> Tensor:
     """How far scores, one map a scale, are from calling the images real (or fake); summed over the scales.
 
-    `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits.
+    `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits; `hinge`: what is lacking to
+    1 (or is beyond -1), for a generator the negative score itself (Lim and Ye, 2017).
     """
     target = 1.0 if real else 0.0
     scores = [score.float() for score in scores]
+    if gan_type == 'hinge':
+        sign = 1 if real else -1
+        return sum(-score.mean() if of_generator else F.relu(1 - sign * score).mean() for score in scores)
     if gan_type == 'lsgan':
         return sum((score - target).square().mean() for score in scores)
     return sum(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores)
@@ -53,11 +59,16 @@ def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(F.instance_norm(vgg(images).float()), F.instance_norm(vgg(target).float()))
 
 
-def learning_rate(config: dict, iteration: int) -> float:
-    """The rate of an iteration, counted from 0. As in the original, the schedule steps before the update."""
+def learning_rate(config: dict, iteration: int, of: str = 'gen') -> float:
+    """The rate of an iteration, counted from 0. As in the original, the schedule steps before the update.
+
+    Args:
+        of: 'gen', or 'dis': of the discriminators, which `dis_lr` gives a rate of their own.
+    """
+    rate = config.get('dis_lr', config['lr']) if of == 'dis' else config['lr']
     if config.get('lr_policy', 'constant') == 'constant':
-        return config['lr']
-    return config['lr'] * config['gamma'] ** ((iteration + 1) // config['step_size'])
+        return rate
+    return rate * config['gamma'] ** ((iteration + 1) // config['step_size'])
 
 
 def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -132,8 +143,8 @@ class Trainer(nn.Module):
 
     def __init__(self, config: dict):
         super().__init__()
-        if config['dis']['gan_type'] not in ('lsgan', 'nsgan'):
-            raise ValueError(f'dis.gan_type: {config["dis"]["gan_type"]!r} is not one of lsgan, nsgan')
+        if config['dis']['gan_type'] not in ('lsgan', 'nsgan', 'hinge'):
+            raise ValueError(f'dis.gan_type: {config["dis"]["gan_type"]!r} is not one of lsgan, nsgan, hinge')
         if config.get('lr_policy', 'constant') not in ('step', 'constant'):
             raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
         self.config = config
@@ -150,28 +161,31 @@ class Trainer(nn.Module):
         for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
             self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
 
-        self.gen_opt = self._adam(self.gen_a, self.gen_b)
-        self.dis_opt = self._adam(self.dis_a, self.dis_b)
+        self.gen_opt = self._adam('gen', self.gen_a, self.gen_b)
+        self.dis_opt = self._adam('dis', self.dis_a, self.dis_b)
 
         self.apply(init_weights(config['init']))
         self.dis_a.apply(init_weights('gaussian'))
         self.dis_b.apply(init_weights('gaussian'))
         if config.get('checkpoint_activations', False):
             keep_less(self.gen_a, self.gen_b)
+        decay = config.get('ema_decay', 0)
+        self.ema = WeightAverage(self.gen_a, self.gen_b, decay) if decay else None
         if config['vgg_w'] > 0:
             self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
 
-    def _adam(self, *networks: nn.Module) -> torch.optim.Adam:
+    def _adam(self, of: str, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(parameters, fused=self.config.get('fused', True))
-        self._set_hyperparameters(optimizer)
+        self._set_hyperparameters(optimizer, of)
         return optimizer
 
-    def _set_hyperparameters(self, optimizer: torch.optim.Adam) -> None:
+    def _set_hyperparameters(self, optimizer: torch.optim.Adam, of: str) -> None:
         config = self.config
+        rate = config.get('dis_lr', config['lr']) if of == 'dis' else config['lr']
         for group in optimizer.param_groups:
-            group.update(lr=config['lr'], betas=(config['beta1'], config['beta2']), weight_decay=config['weight_decay'],
-                         initial_lr=config['lr'])   # the original's scheduler asks for it when it resumes from our file
+            group.update(lr=rate, betas=(config['beta1'], config['beta2']), weight_decay=config['weight_decay'],
+                         initial_lr=rate)   # the original's scheduler asks for it when it resumes from our file
 
     @staticmethod
     def _make_vgg(weights: str) -> Vgg16:
@@ -185,6 +199,11 @@ class Trainer(nn.Module):
 
     def _draw_display_styles(self) -> None:
         """Draw what pictures that are to be compared over a run have in common."""
+
+    @property
+    def gens_to_show(self) -> tuple[nn.Module, nn.Module]:
+        """The generators that pictures are made with: their averages, where there are any."""
+        return (self.ema.a, self.ema.b) if self.ema else (self.gen_a, self.gen_b)
 
     @property
     def device(self) -> torch.device:
@@ -207,10 +226,9 @@ class Trainer(nn.Module):
 
     def update_learning_rate(self) -> None:
         """Set the rate of the iteration that begins, and count it."""
-        rate = learning_rate(self.config, self.iteration)
-        for optimizer in (self.gen_opt, self.dis_opt):
+        for of, optimizer in self._optimizers().items():
             for group in optimizer.param_groups:
-                group['lr'] = rate
+                group['lr'] = learning_rate(self.config, self.iteration, of)
         self.iteration += 1
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
@@ -218,13 +236,21 @@ class Trainer(nn.Module):
         if self.replays:
             torch.compiler.cudagraph_mark_step_begin()   # what the last iteration left may be overwritten
         self._bad.zero_()
-        codes = self.encode(x_a, x_b)
+        codes = self.encode(*self.soiled(x_a, x_b))
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
         if self.replays:
             losses = {name: loss.clone() for name, loss in losses.items()}
         self.bad_steps += self._bad
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
         return losses
+
+    def soiled(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoders see of images (N, C, H, W): those of the domain `dirty` with dirt on them."""
+        def soil_one(images: Tensor) -> Tensor:
+            return soil(images, share_of(torch.rand(len(images) * world_size(), NUMBERS)))
+
+        dirty = self.config.get('dirty', 'none')
+        return soil_one(x_a) if dirty == 'a' else x_a, soil_one(x_b) if dirty == 'b' else x_b
 
     @in_precision
     def dis_loss(self, a: str, x_a: Tensor, x_ba: Tensor) -> Tensor:
@@ -261,11 +287,14 @@ class Trainer(nn.Module):
                 total = total + objective.detach()
         go_on_back(codes_a + codes_b, leaves_a + leaves_b)
         self._step(self.gen_opt)
+        if self.ema:
+            self.ema.follow(self.gen_a, self.gen_b, self.iteration)
         return {**losses, 'loss_gen_total': total}
 
     def _judged(self, a: str, x_a: Tensor, x_b: Tensor, x_ba: Tensor) -> tuple[Tensor, Tensor]:
         """What the discriminator of domain a, and VGG where it has a weight, say of images translated into it."""
-        adversarial = adversarial_loss(getattr(self, f'dis_{a}')(x_ba), True, self.config['dis']['gan_type'])
+        adversarial = adversarial_loss(getattr(self, f'dis_{a}')(x_ba), True, self.config['dis']['gan_type'],
+                                       of_generator=True)
         perceptual = perceptual_loss(self.vgg, x_ba, x_b) if self.config['vgg_w'] > 0 else x_ba.new_zeros(())
         return adversarial, perceptual
 
@@ -286,13 +315,15 @@ class Trainer(nn.Module):
     # -- save and resume ----------------------------------------------------------------------------------------------
 
     def _parts(self) -> dict[str, dict[str, nn.Module]]:
-        return {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
+        parts = {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
+        return {**parts, 'ema': {'a': self.ema.a, 'b': self.ema.b}} if self.ema else parts
 
     def _optimizers(self) -> dict[str, torch.optim.Adam]:
         return {'gen': self.gen_opt, 'dis': self.dis_opt}
 
     def save(self, folder: str | Path, step: int, keep: int = 0) -> None:
-        """Write the snapshot of `step` iterations: gen_%08d.pt, dis_%08d.pt, state_%08d.pt and optimizer.pt.
+        """Write the snapshot of `step` iterations: gen_%08d.pt, dis_%08d.pt, state_%08d.pt and optimizer.pt; with
+        `ema_decay` also ema_%08d.pt, of the form of gen_%08d.pt.
 
         Args:
             keep: how many of the newest snapshots stay; 0 for all.
@@ -305,6 +336,8 @@ class Trainer(nn.Module):
         optimizers = {kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()}
         progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
         state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
+        if hasattr(self, 'style_statistics'):
+            state['style_statistics'] = self.style_statistics.state_dict()
         snapshots.write(Path(folder), step, networks, state, keep)
 
     def resume(self, folder: str | Path) -> int:
@@ -325,11 +358,14 @@ class Trainer(nn.Module):
         if step is None:
             return 0
         for kind, networks in self._parts().items():
-            load_networks(snapshots.file_of(folder, kind, step), networks)
+            path = snapshots.file_of(folder, kind, step)
+            if kind == 'ema' and not path.exists():   # the run had none so far: it begins with the weights
+                path = snapshots.file_of(folder, 'gen', step)
+            load_networks(path, networks)
         state = snapshots.read_state(folder, step)
         if state:
             for kind, optimizer in self._optimizers().items():
-                self._load_optimizer(optimizer, state.get(kind), folder)
+                self._load_optimizer(kind, optimizer, state.get(kind), folder)
         else:
             print(f'{folder}: no state of optimizers for step {step}; moments start anew', file=sys.stderr)
         try:
@@ -337,13 +373,15 @@ class Trainer(nn.Module):
             self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
             self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
             self._restore_display_styles(state.get('display_styles', {}))
+            if hasattr(self, 'style_statistics') and 'style_statistics' in state:
+                self.style_statistics.load_state_dict(state['style_statistics'])
         except (TypeError, ValueError, AttributeError, RuntimeError):
             raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to go on '
                            f'with fresh moments') from None
         self.iteration = step
         return step
 
-    def _load_optimizer(self, optimizer: torch.optim.Adam, state: dict | None, folder: Path) -> None:
+    def _load_optimizer(self, of: str, optimizer: torch.optim.Adam, state: dict | None, folder: Path) -> None:
         try:
             own = optimizer.param_groups[0]
             # How the steps are computed is not the file's to say, nor where their counts lie.
@@ -357,7 +395,7 @@ class Trainer(nn.Module):
         if not fits:
             raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
                            f'move it away to go on with fresh moments')
-        self._set_hyperparameters(optimizer)   # the config may have changed since
+        self._set_hyperparameters(optimizer, of)   # the config may have changed since
 
     def _display_styles(self) -> dict[str, Tensor]:
         """What pictures that are to be compared over a run have in common."""
@@ -375,7 +413,14 @@ class MUNIT_Trainer(Trainer):
     """Multimodal unsupervised image-to-image translation (paper, section 3.2)."""
 
     Generator = AdaINGen
-    rows_of_sample = ('input', 'reconstruction', 'style that stays the same over the run', 'random style')
+
+    def __init__(self, config: dict):
+        super().__init__(config)
+        self.rows_of_sample = ('input', 'reconstruction', 'style that stays the same over the run', 'random style',
+                               *(('style of an image',) if config.get('display_guided', False) else ()))
+        if config.get('log_styles', False):
+            style_dim = config['gen']['style_dim']
+            self.style_statistics = nn.ModuleDict({name: StyleStatistics(style_dim) for name in 'ab'})
 
     def _draw_display_styles(self) -> None:
         n = self.config['display_size']
@@ -419,7 +464,7 @@ class MUNIT_Trainer(Trainer):
         """
         s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
         with torch.no_grad():
-            (c_a, _), (c_b, _) = codes or self.encode(x_a, x_b)
+            (c_a, _), (c_b, _) = codes or self.encode(*self.soiled(x_a, x_b))
             x_ab, x_ba = self.translate(c_a.detach(), c_b.detach(), s_a, s_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
 
@@ -430,11 +475,17 @@ class MUNIT_Trainer(Trainer):
             codes: what `encode` gives for these images, where that is known already.
 
         Returns:
-            loss_gen_{recon_x, recon_s, recon_c, cycrecon_x, adv, vgg}_{a, b} and loss_gen_total.
+            loss_gen_{recon_x, recon_s, recon_c, cycrecon_x, adv, vgg}_{a, b} and loss_gen_total; with `log_styles`
+            also style_{offset, deviation, kl}_{a, b}.
         """
         s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
-        codes_a, codes_b = codes or self.encode(x_a, x_b)
-        return self._step_generators(x_a, x_b, codes_a, codes_b, s_a, s_b)
+        codes_a, codes_b = codes or self.encode(*self.soiled(x_a, x_b))
+        losses = self._step_generators(x_a, x_b, codes_a, codes_b, s_a, s_b)
+        if self.config.get('log_styles', False):
+            for name, (_, s_prime) in (('a', codes_a), ('b', codes_b)):
+                statistics = self.style_statistics[name].follow(s_prime)
+                losses.update({f'style_{what}_{name}': value for what, value in statistics.items()})
+        return losses
 
     @in_precision
     def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, s_a: Tensor
@@ -484,21 +535,25 @@ class MUNIT_Trainer(Trainer):
         """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one to spare memory.
 
         Returns:
-            x_a, its reconstruction, its translations with a style that is fixed for the run and with a random one;
-            then the same four of x_b. All (N, C, H, W).
+            x_a, its reconstruction, its translations with a style that is fixed for the run and with a random one, and
+            with `display_guided` with the style of x_b; then the same of x_b. All (N, C, H, W).
         """
         s_a_random, s_b_random = self._draw_styles(len(x_b)), self._draw_styles(len(x_a))
-        from_a, from_b = [], []
-        for i in range(len(x_a)):
-            c_a, s_a_prime = self.gen_a.encode(x_a[i:i + 1])
-            s_b_fixed = self.s_b[i % len(self.s_b)][None]
-            from_a.append((x_a[i:i + 1], self.gen_a.decode(c_a, s_a_prime),
-                           self.gen_b.decode(c_a, s_b_fixed), self.gen_b.decode(c_a, s_b_random[i:i + 1])))
-        for i in range(len(x_b)):
-            c_b, s_b_prime = self.gen_b.encode(x_b[i:i + 1])
-            s_a_fixed = self.s_a[i % len(self.s_a)][None]
-            from_b.append((x_b[i:i + 1], self.gen_b.decode(c_b, s_b_prime),
-                           self.gen_a.decode(c_b, s_a_fixed), self.gen_a.decode(c_b, s_a_random[i:i + 1])))
+        gen_a, gen_b = self.gens_to_show
+        guided = self.config.get('display_guided', False)
+
+        def rows(x: Tensor, own: nn.Module, other: nn.Module, guides: Tensor, fixed: Tensor, random: Tensor) -> list:
+            rows = []
+            for i in range(len(x)):
+                content, style = own.encode(x[i:i + 1])
+                j = i % len(guides)
+                styles = [fixed[i % len(fixed)][None], random[i:i + 1],
+                          *([other.encode(guides[j:j + 1])[1]] if guided else [])]
+                rows.append((x[i:i + 1], own.decode(content, style), *(other.decode(content, s) for s in styles)))
+            return rows
+
+        from_a = rows(x_a, gen_a, gen_b, x_b, self.s_b, s_b_random)
+        from_b = rows(x_b, gen_b, gen_a, x_a, self.s_a, s_a_random)
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
 
 
@@ -538,7 +593,7 @@ class UNIT_Trainer(Trainer):
             loss_dis_a, loss_dis_b, loss_dis_total.
         """
         with torch.no_grad():
-            h_a, h_b = codes or self.encode(x_a, x_b)
+            h_a, h_b = codes or self.encode(*self.soiled(x_a, x_b))
             z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
             x_ab, x_ba = self.translate(z_a, z_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
@@ -552,7 +607,7 @@ class UNIT_Trainer(Trainer):
         Returns:
             loss_gen_{recon_x, recon_kl, cyc_x, adv, vgg}_{a, b}, loss_gen_recon_kl_cyc_{aba, bab}, loss_gen_total.
         """
-        h_a, h_b = codes or self.encode(x_a, x_b)
+        h_a, h_b = codes or self.encode(*self.soiled(x_a, x_b))
         z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
         noise_ba, noise_ab = self._draw_noise_for(h_b), self._draw_noise_for(h_a)   # of x_ba and x_ab, encoded again
         return self._step_generators(x_a, x_b, (h_a, z_a), (h_b, z_b), noise_ba, noise_ab)
@@ -606,13 +661,14 @@ class UNIT_Trainer(Trainer):
         Returns:
             x_a, its reconstruction, its translation; then the same three of x_b. All (N, C, H, W).
         """
+        gen_a, gen_b = self.gens_to_show
         from_a, from_b = [], []
         for x in x_a.split(1):
-            h_a = self.gen_a.enc(x)
-            from_a.append((x, self.gen_a.decode(h_a), self.gen_b.decode(h_a)))
+            h_a = gen_a.enc(x)
+            from_a.append((x, gen_a.decode(h_a), gen_b.decode(h_a)))
         for x in x_b.split(1):
-            h_b = self.gen_b.enc(x)
-            from_b.append((x, self.gen_b.decode(h_b), self.gen_a.decode(h_b)))
+            h_b = gen_b.enc(x)
+            from_b.append((x, gen_b.decode(h_b), gen_a.decode(h_b)))
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
 
 

@@ -31,8 +31,15 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if action.default in (None, False, '') else super()._get_help_string(action)
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser with the flags that all commands share, whose complaint is one line on stderr."""
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line on stderr."""
+
+    def error(self, message: str):
+        self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
+
+
+class Parser(OneLineParser):
+    """A parser with the flags that all commands share."""
 
     def __init__(self, description: str, config: str | None = None):
         super().__init__(description=description, formatter_class=_Help)
@@ -42,9 +49,6 @@ class Parser(argparse.ArgumentParser):
         self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
         self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
                           help='images with more, in the file or after resizing, are refused')
-
-    def error(self, message: str):
-        self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
 
 
 class TranslationParser(Parser):

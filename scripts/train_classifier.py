@@ -31,17 +31,10 @@ from classifier import (  # noqa: E402
 )
 from data import BadInput, Transform, list_folder, read_image, shown  # noqa: E402
 from metrics import TORCHVISION_INCEPTION, Missing, class_probabilities, fill  # noqa: E402
-from utils import at_least, choose_device, make_folder, run_command, to_bytes, to_picture  # noqa: E402
+from utils import OneLineParser, at_least, choose_device, make_folder, run_command, to_bytes, to_picture  # noqa: E402
 
 LEARNING_RATE = {'small': 1e-3, 'inception': 1e-4}
 CACHE_BYTES = 2 ** 30   # of resized pictures that are kept in memory
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str):
-        self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
 
 
 def parse_arguments(argv: list[str] | None = None):

@@ -1,0 +1,61 @@
+"""Running averages beside training: of the generators' weights, and of the moments of the styles."""
+import copy
+
+import torch
+from torch import Tensor, nn
+
+STYLES_REMEMBERED = 1000   # about so many of the last styles make the statistics
+
+
+class WeightAverage(nn.Module):
+    """Generators whose weights are the exponential moving average of those that are trained.
+
+    A single step of a GAN overshoots; the average of many is steadier, and its pictures are mostly the better ones.
+
+    Args:
+        gen_a, gen_b: the generators.
+        decay: of the average, 0 to below 1. Until there are enough steps for it, it is (1 + steps) / (10 + steps).
+    """
+
+    def __init__(self, gen_a: nn.Module, gen_b: nn.Module, decay: float):
+        super().__init__()
+        self.a, self.b = (copy.deepcopy(gen).eval().requires_grad_(False) for gen in (gen_a, gen_b))
+        self.decay = decay
+
+    @torch.no_grad()
+    def follow(self, gen_a: nn.Module, gen_b: nn.Module, steps: int) -> None:
+        """Take up the weights after `steps` steps."""
+        decay = min(self.decay, (1 + steps) / (10 + steps))
+        for own, gen in ((self.a, gen_a), (self.b, gen_b)):
+            torch._foreach_lerp_(list(own.parameters()), [p.detach() for p in gen.parameters()], 1 - decay)
+            for kept, fresh in zip(own.buffers(), gen.buffers(), strict=True):
+                kept.copy_(fresh)   # counters, and directions of spectral norm: nothing that has a mean
+
+
+class StyleStatistics(nn.Module):
+    """Running mean and variance of a domain's style codes, held against the prior N(0, 1) that translation draws from.
+
+    The paper proves that the two agree at the optimum (section 4, proposition 3); away from it, sampled styles are not
+    those that the encoder knows.
+    """
+
+    def __init__(self, style_dim: int):
+        super().__init__()
+        for name, of_prior in (('mean', torch.zeros(style_dim)), ('square', torch.ones(style_dim))):
+            self.register_buffer(name, of_prior)
+
+    @torch.no_grad()
+    def follow(self, styles: Tensor) -> dict[str, Tensor]:
+        """Take up styles (N, style_dim, 1, 1), and say how far they are from N(0, 1).
+
+        Returns:
+            offset: root mean square of the dimensions' means, 0 for N(0, 1); deviation: root mean square of their
+            standard deviations, 1; kl: divergence of N(mean, variance) from N(0, 1) in nats, mean of the dimensions, 0.
+        """
+        styles = styles.detach().float().flatten(1)
+        share = min(1.0, len(styles) / STYLES_REMEMBERED)
+        self.mean.lerp_(styles.mean(0), share)
+        self.square.lerp_(styles.square().mean(0), share)
+        variance = (self.square - self.mean ** 2).clamp(min=1e-8)
+        return {'offset': self.mean.square().mean().sqrt(), 'deviation': variance.mean().sqrt(),
+                'kl': (self.mean ** 2 + variance - variance.log() - 1).mean() / 2}

@@ -1,0 +1,50 @@
+"""Draw a dirty twin of a test set: the same pictures under the same names, with specks, gaps, smudges, second lines.
+
+    python scripts/draw_dirty_twin.py --input datasets/demo_drawn_128/testA --output datasets/demo_drawn_128_dirty/testA
+
+The dirt is that of `dirt.py`, which `dirty: a` in a config trains against; that of a picture depends on --seed and the
+picture's place alone. `evaluate.py --dirty_root datasets/demo_drawn_128_dirty` measures what becomes of such inputs.
+"""
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data import BadInput, Transform, list_folder, read_image  # noqa: E402
+from dirt import NUMBERS, soil  # noqa: E402
+from utils import OneLineParser, at_least, make_folder, run_command, to_bytes, to_picture, write_output  # noqa: E402
+
+
+def parse_arguments(argv: list[str] | None = None):
+    parser = OneLineParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--input', required=True, help='a folder of pictures')
+    parser.add_argument('--output', required=True, help='where the dirty ones go')
+    parser.add_argument('--seed', type=at_least(0), default=0, help='of the dirt')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    try:
+        paths = list_folder(opts.input)
+    except BadInput as error:
+        raise BadInput(f'--input {error}') from None
+    if Path(opts.input).resolve() == Path(opts.output).resolve():
+        raise BadInput(f'--output {opts.output}: that is --input; the clean pictures would be lost')
+    folder = make_folder(opts.output, '--output')
+    generator = torch.Generator().manual_seed(opts.seed)
+    for path in tqdm(paths, unit=' pictures', disable=None, dynamic_ncols=True):
+        numbers = torch.rand(1, NUMBERS, generator=generator)
+        with Image.open(path) as image:
+            channels = 1 if image.mode in ('1', 'L', 'LA', 'I', 'I;16', 'F') else 3
+        clean = Transform(0)(read_image(path, channels))[None]
+        write_output(to_bytes(to_picture(soil(clean, numbers)[0])), folder / path.name)
+    print(f'wrote {len(paths)} pictures to {folder}')
+
+
+if __name__ == '__main__':
+    run_command(main)

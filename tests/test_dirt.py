@@ -1,0 +1,104 @@
+"""Dirt: each kind does what it is called, at any size; the twin of a test set keeps names and sizes."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dirt import GAPS, KINDS, NUMBERS, SMUDGES, SPECKS, STROKES, soil
+
+ROOT = Path(__file__).parents[1]
+SECOND, STROKE, SPECK, SMUDGE, GAP = range(KINDS)
+
+
+def drawing(size=64, paper=1.0):
+    """A frame of ink on paper."""
+    image = torch.full((1, 1, size, size), paper)
+    image[..., size // 4:size // 4 + size // 32, size // 4:-size // 4] = -paper
+    image[..., size // 4:-size // 4, size // 4:size // 4 + size // 32] = -paper
+    return image
+
+
+def numbers(*kinds, seed=0):
+    """Numbers that put these kinds of dirt on an image, and no others."""
+    drawn = torch.rand(1, NUMBERS, generator=torch.Generator().manual_seed(seed))
+    drawn[:, :KINDS] = 0.9
+    drawn[:, list(kinds)] = 0.1
+    return drawn
+
+
+def test_numbers_for_all_dirt():
+    assert NUMBERS == KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5
+
+
+def test_without_dirt_the_image_is_as_it_was():
+    image = drawing()
+    torch.testing.assert_close(soil(image, numbers()), image, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize('paper', [1.0, -1.0])
+@pytest.mark.parametrize('kind', [SECOND, STROKE, SPECK, SMUDGE])
+def test_dirt_puts_ink_on_paper(kind, paper):
+    image = drawing(paper=paper)
+    dirty = soil(image, numbers(kind))
+    more = (image - dirty) * paper      # towards the ink
+    assert more.max() > 0.05 and more.min() > -1e-5
+    assert -1 <= dirty.min() and dirty.max() <= 1
+
+
+@pytest.mark.parametrize('paper', [1.0, -1.0])
+def test_gaps_take_ink_away(paper):
+    image = drawing(paper=paper)
+    taken = [((soil(image, numbers(GAP, seed=seed)) - image) * paper) for seed in range(20)]
+    assert all(one.min() > -1e-5 for one in taken) and max(one.max() for one in taken) > 1
+
+
+def test_images_of_a_batch_have_dirt_of_their_own():
+    images, each = drawing().expand(3, -1, -1, -1), torch.rand(3, NUMBERS)
+    together = soil(images, each)
+    for i in range(3):
+        torch.testing.assert_close(together[i:i + 1], soil(images[i:i + 1], each[i:i + 1]))
+    assert not torch.equal(together[0], together[1])
+
+
+def test_dirt_looks_alike_at_all_sizes():
+    each = numbers(SPECK, SMUDGE, STROKE, seed=3)
+    small, large = soil(drawing(64), each), soil(drawing(256), each)
+    reduced = torch.nn.functional.avg_pool2d(large, 4)
+    assert (reduced - small).abs().mean() < 0.05 * 2
+
+
+def test_colours_and_wide_images():
+    images = torch.rand(2, 3, 40, 56) * 2 - 1
+    dirty = soil(images, torch.zeros(2, NUMBERS))
+    assert dirty.shape == images.shape and dirty.isfinite().all()
+
+
+def twin(*arguments):
+    return subprocess.run([sys.executable, 'scripts/draw_dirty_twin.py', *map(str, arguments)], cwd=ROOT,
+                          capture_output=True, text=True)
+
+
+def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_path):
+    (tmp_path / 'clean').mkdir()
+    for name, size in (('one.png', 64), ('two.jpg', 96)):
+        Image.fromarray(((drawing(size)[0, 0] + 1) * 127).byte().numpy()).save(tmp_path / 'clean' / name)
+    for output, seed in (('first', 1), ('again', 1), ('other', 2)):
+        run = twin('--input', tmp_path / 'clean', '--output', tmp_path / output, '--seed', seed)
+        assert run.returncode == 0, run.stderr
+    names = sorted(path.name for path in (tmp_path / 'first').iterdir())
+    assert names == ['one.png', 'two.jpg']
+    assert Image.open(tmp_path / 'first' / 'two.jpg').size == (96, 96)
+    contents = {output: [(tmp_path / output / name).read_bytes() for name in names]
+                for output in ('clean', 'first', 'again', 'other')}
+    assert contents['first'] == contents['again'] and contents['first'] != contents['other']
+
+
+@pytest.mark.parametrize('arguments, line', [
+    (('--input', 'nowhere', '--output', '{tmp}/x'), '--input nowhere: no such folder'),
+    (('--input', 'inputs', '--output', 'inputs'), '--output inputs: that is --input')])
+def test_the_twin_of_nothing_is_one_line(tmp_path, arguments, line):
+    run = twin(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert run.returncode == 2 and run.stderr.startswith(line) and run.stderr.count('\n') == 1
