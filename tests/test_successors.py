@@ -1,4 +1,4 @@
-"""What the original's successors found, as keys that are off by default: each does what it says, and resumes exactly."""
+"""What the original's successors found, as keys that are off: each does what it says, and resumes exactly."""
 import copy
 
 import pytest
@@ -79,7 +79,7 @@ def test_the_average_begins_quickly():
 def test_statistics_of_styles_tell_a_shift_and_a_wrong_spread():
     statistics = StyleStatistics(2)
     for _ in range(300):
-        found = statistics.follow(torch.tensor([1.0, 0.0]).view(2, 1)[None, :, :, None] + 0.5 * torch.randn(20, 2, 1, 1))
+        found = statistics.follow(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1) + 0.5 * torch.randn(20, 2, 1, 1))
     assert found['offset'].item() == pytest.approx(0.5 ** 0.5, abs=0.05)      # √((1 + 0) / 2)
     assert found['deviation'].item() == pytest.approx(0.5, abs=0.05)
     assert found['kl'].item() > 0.5
