@@ -21,7 +21,14 @@ from tqdm import tqdm
 
 from config import load_config
 from data import BadInput, list_folder, map_ahead
-from metrics import class_probabilities, conditional_inception_score, inception_score, load_inception
+from metrics import (
+    class_probabilities,
+    conditional_inception_score,
+    conditional_mean_divergence,
+    inception_score,
+    load_inception,
+    mean_divergence,
+)
 from translate import PIXELS_AT_ONCE, Translator
 from utils import (
     Beside,
@@ -83,8 +90,10 @@ def main(argv: list[str] | None = None) -> int:
           + f', {done / (time.perf_counter() - start):.3g} images/s')
     if opts.compute_IS and done:
         print(f'Inception Score: {inception_score(torch.cat(probabilities))}')
+        print(f'  as the paper states it, without exponent: {mean_divergence(torch.cat(probabilities))}')
     if opts.compute_CIS and done:
         print(f'Conditional Inception Score: {conditional_inception_score(probabilities)}')
+        print(f'  as the paper states it, without exponent: {conditional_mean_divergence(probabilities)}')
     if done < len(paths):
         print(f'--input_folder {opts.input_folder}: {len(paths) - done} of {len(paths)} images could not be read '
               f'(named above)', file=sys.stderr)

@@ -1,4 +1,5 @@
 """The front door: train.py, test.py and test_batch.py as they are called, for a few steps, and what they refuse."""
+import math
 import os
 import re
 import signal
@@ -457,11 +458,15 @@ def test_both_scores_are_printed(run, tmp_path, capsys):
     test_batch_command.main([*translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=2,
                                                   inception_b=tmp_path / 'inception.pt'),
                              '--compute_IS', '--compute_CIS'])
-    scores = dict(re.findall(r'^(.*Inception Score): (.*)$', capsys.readouterr().out, re.M))
+    printed = capsys.readouterr().out
+    scores = dict(re.findall(r'^(.*Inception Score): (.*)$', printed, re.M))
     assert set(scores) == {'Inception Score', 'Conditional Inception Score'}
     # Of a single input's outputs, both take the same mean.
     assert float(scores['Inception Score']) == pytest.approx(float(scores['Conditional Inception Score']))
     assert float(scores['Inception Score']) >= 1
+    without_exponent = [float(text) for text in re.findall(r'without exponent: (.*)$', printed, re.M)]
+    wanted = [math.log(float(score)) for score in scores.values()]
+    assert without_exponent == pytest.approx(wanted, abs=1e-6) and len(without_exponent) == 2
 
 
 def images_in(folder: Path) -> dict[str, np.ndarray]:
