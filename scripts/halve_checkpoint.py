@@ -1,0 +1,44 @@
+"""Write a gen_*.pt with half-precision numbers: half the size, and read by every command as it was.
+
+    python scripts/halve_checkpoint.py --input outputs/NAME/checkpoints/gen_00100000.pt --output models/NAME.pt
+
+Networks compute with 32-bit numbers of what is read. For shipping; to go on training, keep the whole file.
+"""
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from checkpoints import kind_of_file, load_file, write_file  # noqa: E402
+from data import BadInput, shown  # noqa: E402
+from utils import OneLineParser, make_folder, run_command  # noqa: E402
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OneLineParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--input', required=True, help='a gen_XXXXXXXX.pt or ema_XXXXXXXX.pt')
+    parser.add_argument('--output', required=True, help='the file to write')
+    opts = parser.parse_args(argv)
+    content = load_file(opts.input, '--input')
+    if not kind_of_file(content).startswith('a generator of'):
+        raise BadInput(f'--input {shown(opts.input)}: this is {kind_of_file(content)}; use gen_XXXXXXXX.pt')
+    halved = {name: {key: value.half() if value.dtype == torch.float32 else value for key, value in state.items()}
+              for name, state in content.items()}
+    if not all(value.isfinite().all() for state in halved.values() for value in state.values()):
+        raise BadInput(f'--input {shown(opts.input)}: has weights beyond 65504, more than half precision holds')
+    output = Path(opts.output)
+    make_folder(output.parent, '--output')
+    beside = output.with_name(output.name + '.part')
+    try:
+        write_file(halved, beside)
+        os.replace(beside, output)
+    except OSError as error:
+        raise BadInput(f'--output {shown(output)}: cannot be written ({error.strerror or error})') from None
+    print(f'wrote {output}, {output.stat().st_size / 2 ** 20:.1f} MiB')
+
+
+if __name__ == '__main__':
+    run_command(main)
