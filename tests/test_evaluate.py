@@ -15,11 +15,12 @@ from PIL import Image
 import evaluate
 import figures
 import test_batch as test_batch_command
+from benchmarks import figures_table
 from factors import Factors
 from figures import Model, Seen, TestImages, untrained_model
 from metrics import load_inception
 from pixels import Palette, lab_of
-from scripts import draw_demo_data, train_classifier
+from scripts import draw_demo_data, draw_dirty_twin, halve_checkpoint, train_classifier
 from trainer import MUNIT_Trainer, UNIT_Trainer
 from utils import run_command
 
@@ -109,6 +110,58 @@ def test_evaluating_prints_a_table_and_writes_it_as_json_with_a_sheet(run, tmp_p
     assert torch.tensor(content['style_factors']['correlations']).shape == (8, 9)
     with Image.open(tmp_path / 'out' / 'sheet.png') as sheet:
         assert sheet.size == ((3 + evaluate.SHEET_SAMPLES) * 64, 3 * 64)
+
+
+def soiled_twin(data, out) -> Path:
+    draw_dirty_twin.main(['--input', str(data / 'testA'), '--output', str(out / 'testA')])
+    return out
+
+
+def test_dirty_inputs_are_held_against_the_clean_pictures(run, data, tmp_path, monkeypatch):
+    twin = soiled_twin(data, tmp_path / 'twin')
+    content = measured(run, tmp_path / 'out', dirty_root=twin)
+    names = [name for name in content['figures'] if name.startswith('dirty: ')]
+    assert len(names) == 2 * len(evaluate.DIRTY) and content['settings']['dirty_root'] == str(twin)
+    for own in evaluate.DIRTY:
+        clean, dirty = content['figures'][own.name]['model'], content['figures'][f'dirty: {own.name}']['model']
+        assert content['figures'][f'dirty: {own.name} / clean']['model'] == pytest.approx(dirty / clean)
+        assert dirty != clean
+    assert (tmp_path / 'out' / 'sheet_dirty.png').exists()
+    same = measured(run, tmp_path / 'same', dirty_root=data)['figures']   # a twin without dirt
+    assert all(same[f'dirty: {own.name} / clean']['model'] == pytest.approx(1) for own in evaluate.DIRTY)
+
+
+def test_a_dirty_twin_must_be_whole(run, data, tmp_path, capsys):
+    twin = soiled_twin(data, tmp_path / 'twin')
+    (twin / 'testA' / '00001.jpg').unlink()
+    line = complaint(capsys, evaluate.main, arguments(run, tmp_path / 'out', dirty_root=twin))
+    assert '00001.jpg is missing' in line and not (tmp_path / 'out').exists()
+
+
+def test_checkpoints_are_set_beside_each_other(run, tmp_path, capsys):
+    halved = tmp_path / 'a' / 'b' / 'half.pt'
+    halve_checkpoint.main(['--input', str(run['MUNIT checkpoint']), '--output', str(halved)])
+    rows = [('whole', run['MUNIT'], run['MUNIT checkpoint']), ('half', run['MUNIT'], halved)]
+    call = [str(part) for row in rows for part in ('--row', *row)]
+    call += ['--output', str(tmp_path / 'table'), '--work', str(tmp_path / 'work'), '--num_inputs', '3']
+    figures_table.main(call)
+    capsys.readouterr()
+    content = json.loads((tmp_path / 'table.json').read_text())
+    assert list(content) == ['whole', 'half', 'real']
+    for name in ('content kept', 'reconstruction, target'):   # half precision costs nothing that can be seen
+        assert content['half'][name] == pytest.approx(content['whole'][name], abs=0.01)
+    table = (tmp_path / 'table.md').read_text().splitlines()
+    assert len(table) == 5 and table[2].startswith(f"| whole | {content['whole']['content kept']:.2f} |")
+    with Image.open(tmp_path / 'table.png') as sheet:
+        assert sheet.size == ((3 + evaluate.SHEET_SAMPLES) * 64, 3 * 2 * 64)
+    figures_table.main(call)   # measured already
+    assert 'translating' not in capsys.readouterr().err
+
+
+def test_only_generators_are_halved(run, tmp_path, capsys):
+    path = run['MUNIT checkpoint'].with_name('dis_00000001.pt')
+    line = complaint(capsys, halve_checkpoint.main, ['--input', path, '--output', tmp_path / 'half.pt'])
+    assert 'this is a discriminator; use gen_XXXXXXXX.pt' in line and not (tmp_path / 'half.pt').exists()
 
 
 def test_missing_weights_are_a_line_each_that_says_what_and_where(run, tmp_path, capsys):
