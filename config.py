@@ -180,7 +180,7 @@ def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None
     Raises:
         BadInput: with one line for each fault.
     """
-    config = _read_yaml(Path(path))
+    config = read_yaml(Path(path))
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     if 'data_root' in overrides:
         config = {key: value for key, value in config.items() if key not in LIST_KEYS}
@@ -191,8 +191,13 @@ def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None
     return config
 
 
-def _read_yaml(path: Path) -> dict:
-    named = f'--config {shown(path)}'
+def read_yaml(path: Path, flag: str = '--config') -> dict:
+    """The plain values of a YAML file, unchecked.
+
+    Raises:
+        BadInput: no such file, or another kind of one; the line names `flag`.
+    """
+    named = f'{flag} {shown(path)}'
     fault = why_no_file(path)
     if fault:
         raise BadInput(f'{named}: {fault}')
