@@ -322,7 +322,8 @@ class Table:
             self.call('test_batch.py', '--config', self.config_of(row, seed), '--trainer', row.trainer, '--checkpoint',
                       checkpoint, '--a2b', self.budget['a2b'], '--input_folder', folder, '--output_folder', stem,
                       '--num_style', self.budget['sheet_outputs'], '--synchronized', '--output_only', '--seed', seed,
-                      '--device', self.budget['device'], *(['--encoder_noise'] if row.encoder_noise else []), quiet=True)
+                      '--device', self.budget['device'], *(['--encoder_noise'] if row.encoder_noise else []),
+                      quiet=True)
             folders = sorted(stem.parent.glob(f'{row.slug}_[0-9]*')) or [stem]
             lines += [(row.name, [folder / f'{i}{path.suffix}', *(one / f'{i}{path.suffix}' for one in folders)])
                       for i, path in enumerate(inputs)]
@@ -447,7 +448,7 @@ def findings(results: list[dict]) -> list[str]:
 
 
 def order_of_diversity(diversity: dict[str, float], figure: str) -> list[str]:
-    """How many pairs of rows stand in the paper's order of diversity, of those that it orders alike on both its sets."""
+    """How many pairs of rows stand in the paper's order of diversity, of those that have one on both its sets."""
     names = [name for name in PAPER if name in diversity]
     agreed, other = 0, []
     for i, one in enumerate(names):
@@ -469,9 +470,11 @@ STANDS_IN = '''\
 **What stands in for people.** The paper asked people which of two translations looks more real. Here nobody is asked:
 *content kept* tells whether an output still shows its input, *coverage* and *outside* whether its colours are those
 of real pictures, FID and KID (where their libraries and weights are installed) whether outputs look like real ones.
-None of them is a judgement of beauty. Of *real data*, content kept is that of the true counterparts, and diversity that of real
-pictures drawn at random. Diversity is LPIPS as in the paper where AlexNet's weights are there; else the mean ΔE of the
-body colours of ten outputs of one input, and the entropy of their patterns, which only drawn data can tell.'''
+None of them is a judgement of beauty. Of *real data*, content kept is that of the true counterparts, and diversity
+that of real pictures drawn at random. Diversity is LPIPS as in the paper where AlexNet's weights are there; else the
+mean ΔE of the body colours of ten outputs of one input, and the entropy of their patterns, which only drawn data can
+tell. UNIT's outputs differ by the noise of its encoder, CycleGAN's by its dropout, CycleGAN*'s by both noise and
+dropout.'''
 
 
 def write_table(output: Path, budget: dict, results: list[dict], left_out: list[str]) -> None:
