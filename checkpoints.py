@@ -89,8 +89,8 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
     """
     named = f'{flag} {shown(path)}'.strip()
     content = load_file(path, flag, mmap=True)
-    wanted = kind_of_file({name: network.state_dict() for name, network in networks.items()})
-    found = kind_of_file(content)
+    own = {name: network.state_dict() for name, network in networks.items()}
+    wanted, found = kind_of(own['a']) if 'a' in own else kind_of_file(own), kind_of_file(content)
     if found != wanted:
         method = wanted.split()[-1]
         advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a discriminator': 'dis_XXXXXXXX.pt'}.get(
@@ -119,8 +119,8 @@ def kind_of_file(content: dict) -> str:
     if {'gen', 'dis'} <= content.keys():
         return 'an optimizer state'
     if {'b', 'enc_b'} == content.keys():
-        kinds = [kind_of(content[name]) if isinstance(content[name], dict) else '' for name in ('b', 'enc_b')]
-        return f'a generator of {"BicycleGAN" if all(kinds) else "an unknown kind"}'
+        whole = all(isinstance(content[name], dict) for name in content)
+        return 'a generator of BicycleGAN' if whole else 'a file of something else'
     if {'b', 'b2'} == content.keys():
         return 'a discriminator of BicycleGAN'
     if {'a', 'b'} <= content.keys():

@@ -417,8 +417,6 @@ def _check_baseline_sizes(config: dict, trainer: str) -> list[str]:
         smallest = max(smallest, 2 ** (gen['enc_res'] + 1))
     if 'n_res' in gen:
         smallest = max(smallest, 2 * step, 4)
-    elif min(sizes) == step and max(sizes) == step and gen['n_downsample'] == 1:
-        faults.append('gen.n_downsample: 1 leaves a single pixel of the first layer, whose norm wants more')
     for name, size in zip(('crop_image_height', 'crop_image_width'), sizes, strict=True):
         for size_name in ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']:
             if size > config[size_name]:
