@@ -222,10 +222,21 @@ class Table:
                            f'  python {shlex.join(command[1:])}\nthe same line goes on from here')
 
     def prepare(self) -> None:
-        """Draw the data, where the budget says how."""
+        """Draw the data, where the budget says how, and see that it is what every row needs.
+
+        Raises:
+            BadInput: images are missing, or are no pairs where a row learns from pairs; a line a row.
+        """
         if self.budget['draw']:
             self.call('scripts/draw_demo_data.py', '--output', self.budget['data_root'],
                       *shlex.split(self.budget['draw']))
+        faults = []
+        for row in self.rows:
+            config = {**copy.deepcopy(row.config), 'data_root': str(ROOT / self.budget['data_root'])}
+            found = [] if row.checkpoint else check_config(config, row.trainer, data=True)
+            faults += [f'row {row.name}: {fault}' for fault in found]
+        if faults:
+            raise BadInput('\n'.join(faults))
 
     def run_of(self, row: Row, seed: int) -> str:
         """The name of a row's run."""

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from test_runs import assert_same_run
 
+from data import BadInput
 from scripts import draw_demo_data, table1
 from utils import RunEnded, run_command
 
@@ -151,7 +152,7 @@ def test_a_row_that_is_trained_is_taken_and_another_row_is_added(done, tmp_path,
              if line.startswith('| ') and '**' not in line]
     assert lines[1:] == ['mine', 'CycleGAN', 'real data']
     missing = {**taken, 'checkpoint': 'nowhere.pt'}
-    with pytest.raises(Exception, match='nowhere.pt: no such file'):
+    with pytest.raises(BadInput, match='nowhere.pt: no such file'):
         table1.main(['--budget', str(write(tmp_path, data_root=str(done / 'data'), rows=[missing]))])
 
 
@@ -198,6 +199,16 @@ def test_a_table_that_is_stopped_goes_on_and_is_that_of_an_uninterrupted_run(don
     assert 'resumed from' in out
     assert (tmp_path / 'out/table.md').read_text() == (uninterrupted / 'out/table.md').read_text()
     assert_same_run(run_folder(tmp_path), run_folder(uninterrupted), 30)
+
+
+def test_data_that_a_row_cannot_learn_from_is_refused_before_the_first_is_trained(tmp_path, capfd):
+    bicycle = {'name': 'BicycleGAN', 'trainer': 'BicycleGAN', 'config': 'configs/demo_drawn_small_bicyclegan.yaml',
+               'settings': {'gen': {'enc_dim': 4}}}
+    settings = {**SETTINGS, 'gen': {'dim': 4}}
+    path = write(tmp_path, draw='--size 64 --train 2 --test 1', rows=[MUNIT, bicycle], settings=settings)
+    with pytest.raises(BadInput, match='^row BicycleGAN: data_root: train images of A and B are no pairs'):
+        table1.main(['--budget', str(path)])
+    assert not (tmp_path / 'out/outputs').exists()
 
 
 def test_a_command_that_fails_ends_the_table_with_its_reason(tmp_path):
