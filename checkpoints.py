@@ -89,11 +89,13 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
     """
     named = f'{flag} {shown(path)}'.strip()
     content = load_file(path, flag, mmap=True)
-    wanted, found = kind_of(next(iter(networks.values())).state_dict()), kind_of_file(content)
+    own = {name: network.state_dict() for name, network in networks.items()}
+    wanted, found = kind_of(own['a']) if 'a' in own else kind_of_file(own), kind_of_file(content)
     if found != wanted:
-        advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a generator of UNIT': 'gen_XXXXXXXX.pt of --trainer UNIT',
-                  'a discriminator': 'dis_XXXXXXXX.pt'}[wanted]
-        if {found, wanted} == {'a generator of MUNIT', 'a generator of UNIT'}:
+        method = wanted.split()[-1]
+        advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a discriminator': 'dis_XXXXXXXX.pt'}.get(
+            wanted, f'{"gen" if wanted.startswith("a generator") else "dis"}_XXXXXXXX.pt of --trainer {method}')
+        if found.startswith('a generator of') and wanted.startswith('a generator of'):
             advice += f', or give --trainer {found.split()[-1]} with its config'
         raise BadInput(f'{named}: this is {found}; use {advice}')
     states = {}
@@ -116,6 +118,11 @@ def kind_of_file(content: dict) -> str:
     """What a checkpoint file is, in words."""
     if {'gen', 'dis'} <= content.keys():
         return 'an optimizer state'
+    if {'b', 'enc_b'} == content.keys():
+        whole = all(isinstance(content[name], dict) for name in content)
+        return 'a generator of BicycleGAN' if whole else 'a file of something else'
+    if {'b', 'b2'} == content.keys():
+        return 'a discriminator of BicycleGAN'
     if {'a', 'b'} <= content.keys():
         kinds = [kind_of(content[name]) if isinstance(content[name], dict) else 'not a state_dict' for name in 'ab']
         return kinds[0] if kinds[0] == kinds[1] else f'{kinds[0]} beside {kinds[1]}'
@@ -128,7 +135,8 @@ def kind_of(state: dict) -> str:
     if len(keys) != len(state):
         return 'not a state_dict'
     for prefix, kind in (('enc_style.', 'a generator of MUNIT'), ('enc.', 'a generator of UNIT'),
-                         ('cnns.', 'a discriminator')):
+                         ('cnns.', 'a discriminator'), ('blocks.', 'a generator of CycleGAN'),
+                         ('shrink.', 'a generator of CycleGANNoise'), ('scales.', 'a discriminator of CycleGAN')):
         if any(key.startswith(prefix) for key in keys):
             return kind
     return 'a file of something else'

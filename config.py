@@ -1,21 +1,25 @@
 """A run's configuration: reading a YAML file, and finding every fault in it before anything is built.
 
-`KEYS` is the whole list of what a config may say. The original's files load unchanged; keys that came later have
-defaults.
+`KEYS` is the whole list of what a config of MUNIT or UNIT may say; `SCHEMAS` has those of all methods. The original's
+files load unchanged; keys that came later have defaults.
 """
 import difflib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+import baselines
+import pairs
 from checkpoints import find_vgg_weights
 from data import BadInput, find_images, shown, why_no_file
+from methods import METHODS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 from precision import PRECISIONS
 
-TRAINERS = ('MUNIT', 'UNIT')
+TRAINERS = ('MUNIT', 'UNIT')   # that share `KEYS`
 REQUIRED = object()
 MAX_CONFIG_BYTES = 128 * 2 ** 10
 MAX_CONFIG_VALUES = 1000
@@ -127,19 +131,63 @@ KEYS = {
 }
 
 
+class Schema(NamedTuple):
+    """The keys that a method's config may hold: its own, and those of its sections `gen` and `dis`."""
+    keys: dict[str, Key]
+    gen: dict[str, Key]
+    dis: dict[str, Key]
+    check_sizes: Callable[[dict, str], list[str]]
+
+
+def _baseline_keys(weights: dict[str, float], defaults: dict[str, Any]) -> dict[str, Key]:
+    """`KEYS`, as far as they concern a baseline, with its published values for defaults."""
+    left_out = ('init', 'lr_policy', 'step_size', 'gamma', 'vgg_w', 'vgg_weights', 'ema_decay', 'dirty',
+                'display_guided', 'log_styles')
+    keys = {name: key for name, key in KEYS.items()
+            if name not in left_out and not name.startswith(('gan_w', 'recon_'))}
+    keys.update({name: _weight(default=weight) for name, weight in weights.items()})
+    keys.update({
+        'init': _choice(*baselines.INITS, default='gaussian'),
+        'init_gain': Key(float, low=0, default=0.02),
+        'lr_policy': _choice('linear', 'constant', default='linear'),
+        'decay_start': Key(int, low=0, default=GIVEN_ELSEWHERE),   # half of max_iter
+        'decay_end': _count(default=GIVEN_ELSEWHERE),              # max_iter
+        # Not made for these: networks that are called several times an iteration, and their own blocks.
+        'cuda_graphs': _choice(False, default=False),
+        'checkpoint_activations': _choice(False, default=False)})
+    published = {'image_save_iter': 10000, 'image_display_iter': 500, 'display_size': 16, 'snapshot_save_iter': 10000,
+                 'log_iter': 10, 'batch_size': 1, 'weight_decay': 0.0, 'beta1': 0.5, 'beta2': 0.999, 'lr': 2e-4,
+                 'gen': {}, 'dis': {}, 'input_dim_a': 3, 'input_dim_b': 3, 'num_workers': 8,
+                 'crop_image_height': 256, 'crop_image_width': 256}
+    for name, value in {**published, **defaults}.items():
+        keys[name] = keys[name]._replace(default=value)
+    return keys
+
+
+_DROPOUT = Key(float, low=0, high=0.95, default=0.5)
+_UNET_GEN = {'dim': _count(high=WIDEST, default=64), 'n_downsample': _count(high=12, default=GIVEN_ELSEWHERE),
+             'noise_dim': _count(high=WIDEST, default=8), 'dropout': _DROPOUT}
+_CYCLEGAN_WEIGHTS = {'gan_w': 1.0, 'recon_x_cyc_w': 10.0, 'identity_w': 5.0}
+
+
+def _patch_dis(num_scales: int) -> dict[str, Key]:
+    return {'dim': _count(high=WIDEST, default=64), 'n_layer': _count(high=12, default=3),
+            'num_scales': _count(high=8, default=num_scales), 'gan_type': _choice('lsgan', 'nsgan', default='lsgan')}
+
+
 def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
     """Read a YAML file, apply the command line's overrides, fill in defaults, and check all of it.
 
     Args:
         path: the file.
-        trainer: MUNIT or UNIT; they need different keys.
+        trainer: of `methods.METHODS`; they need different keys.
         overrides: top-level keys whose values the command line gives; None values are passed over.
         data: also check that the images and weights that training needs are there.
 
     Raises:
         BadInput: with one line for each fault.
     """
-    config = _read_yaml(Path(path))
+    config = read_yaml(Path(path))
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     if 'data_root' in overrides:
         config = {key: value for key, value in config.items() if key not in LIST_KEYS}
@@ -150,8 +198,13 @@ def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None
     return config
 
 
-def _read_yaml(path: Path) -> dict:
-    named = f'--config {shown(path)}'
+def read_yaml(path: Path, flag: str = '--config') -> dict:
+    """The plain values of a YAML file, unchecked.
+
+    Raises:
+        BadInput: no such file, or another kind of one; the line names `flag`.
+    """
+    named = f'{flag} {shown(path)}'
     fault = why_no_file(path)
     if fault:
         raise BadInput(f'{named}: {fault}')
@@ -246,8 +299,9 @@ _PlainLoader.add_constructor(f'{YAML_TAG}timestamp', _PlainLoader.construct_yaml
 
 def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> list[str]:
     """All faults of a config, a line each; none if it is sound. Numbers are converted and defaults filled in place."""
-    faults = _check_section(config, KEYS, trainer, '')
-    for name, keys in (('gen', GEN_KEYS), ('dis', DIS_KEYS)):
+    schema = SCHEMAS[METHODS[trainer].schema]
+    faults = _check_section(config, schema.keys, trainer, '')
+    for name, keys in (('gen', schema.gen), ('dis', schema.dis)):
         if isinstance(config.get(name), dict):
             faults += _check_section(config[name], keys, trainer, name + '.')
     faults += _check_data_keys(config)
@@ -260,10 +314,12 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
     sizes = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
+    if schema.check_sizes is not _check_sizes:
+        sizes += ('max_iter:', 'decay_', 'identity_w:', 'input_dim_')
     if not any(fault.startswith(sizes) and ': unknown key' not in fault for fault in faults):
-        faults += _check_sizes(config, trainer)
+        faults += schema.check_sizes(config, trainer)
     if data and not any(fault.startswith('data_') for fault in faults):
-        faults += _check_files(config)
+        faults += _check_files(config, METHODS[trainer].paired)
     return faults
 
 
@@ -284,7 +340,7 @@ def _check_section(section: dict, keys: dict[str, Key], trainer: str, prefix: st
                 needed = f' (needed by --trainer {trainer})' if key.trainers != TRAINERS else ''
                 faults.append(f'{prefix}{name}: missing{needed}')
         elif key.default is not GIVEN_ELSEWHERE:
-            section[name] = key.default
+            section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
     return faults
 
 
@@ -359,6 +415,41 @@ def _check_sizes(config: dict, trainer: str) -> list[str]:
     return faults
 
 
+def _check_baseline_sizes(config: dict, trainer: str) -> list[str]:
+    """As `_check_sizes`, of the baselines; fills in what hangs on other keys: schedule and levels of a U-Net."""
+    faults, gen, dis = [], config['gen'], config['dis']
+    sizes = [config[name] for name in ('crop_image_height', 'crop_image_width')]
+    if 'n_res' not in gen:   # a U-Net: as many levels as lead to whole numbers, 8 at most
+        even = [n for n in range(1, 9) if all(size % 2 ** n == 0 for size in sizes)]
+        gen.setdefault('n_downsample', max(even, default=1))
+    step = 2 ** gen['n_downsample']
+    smallest = 3 * 2 ** (dis['n_layer'] + dis['num_scales'] - 1)
+    if 'enc_res' in gen:
+        smallest = max(smallest, 2 ** (gen['enc_res'] + 1))
+    if 'n_res' in gen:
+        smallest = max(smallest, 2 * step, 4)
+    for name, size in zip(('crop_image_height', 'crop_image_width'), sizes, strict=True):
+        for size_name in ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']:
+            if size > config[size_name]:
+                faults.append(f'{name}: {size} is larger than {size_name} {config[size_name]}')
+        if size % step:
+            faults.append(f'{name}: {size} is not a multiple of {step}, 2 to the power gen.n_downsample')
+        if size < smallest:
+            faults.append(f'{name}: {size} is too small for the networks, at least {smallest} (dis.n_layer '
+                          f'{dis["n_layer"]}, dis.num_scales {dis["num_scales"]})')
+    if config.get('identity_w', 0) > 0 and config['input_dim_a'] != config['input_dim_b']:
+        faults.append(f'identity_w: {config["identity_w"]:g} gives the generator into A pictures of A, so wants '
+                      f'input_dim_a {config["input_dim_a"]} and input_dim_b {config["input_dim_b"]} alike; make both '
+                      f'3, or identity_w 0')
+    if METHODS[trainer].paired and config['batch_size'] % 2:
+        faults.append(f'batch_size: {config["batch_size"]} is not even; half of the pairs are encoded, half are not')
+    config.setdefault('decay_end', config['max_iter'])
+    config.setdefault('decay_start', min(config['max_iter'] // 2, config['decay_end']))
+    if config['decay_start'] > config['decay_end']:
+        faults.append(f'decay_start: {config["decay_start"]} is after decay_end {config["decay_end"]}')
+    return faults
+
+
 def _discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> bool:
     """Whether every layer of every scale has enough pixels left to halve, to pad, and to normalise."""
     for _ in range(dis['num_scales']):
@@ -374,7 +465,7 @@ def _discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> 
     return True
 
 
-def _check_files(config: dict) -> list[str]:
+def _check_files(config: dict, paired: bool) -> list[str]:
     root = config.get('data_root')
     if root is not None and not os.path.isdir(root):
         return [f'data_root: {shown(root)}: no such folder; it should hold trainA, trainB, testA and testB']
@@ -386,6 +477,9 @@ def _check_files(config: dict) -> list[str]:
             except BadInput as error:
                 key = 'data_root' if 'data_root' in config else f'data_list_{split}_{domain}'
                 faults.append(f'{key}: {error}')
+        if paired and not faults:
+            fault = pairs.fault_of(config, split)
+            faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []
     weights = config.get('vgg_weights')
     if isinstance(config.get('vgg_w'), float) and config['vgg_w'] > 0 and isinstance(weights, str):
         try:
@@ -393,3 +487,22 @@ def _check_files(config: dict) -> list[str]:
         except BadInput as error:
             faults.append(f'vgg_weights: {error}')
     return faults
+
+
+SCHEMAS = {
+    'MUNIT': Schema(KEYS, GEN_KEYS, DIS_KEYS, _check_sizes),
+    'UNIT': Schema(KEYS, GEN_KEYS, DIS_KEYS, _check_sizes),
+    'CycleGAN': Schema(
+        {**_baseline_keys(_CYCLEGAN_WEIGHTS, {}), 'pool_size': Key(int, low=0, high=10_000, default=50)},
+        {'dim': _count(high=WIDEST, default=64), 'n_downsample': Key(int, low=0, high=12, default=2),
+         'n_res': _count(high=1000, default=9), 'dropout': _DROPOUT},
+        _patch_dis(1), _check_baseline_sizes),
+    'CycleGANNoise': Schema(
+        {**_baseline_keys(_CYCLEGAN_WEIGHTS, {}), 'pool_size': Key(int, low=0, high=10_000, default=50)},
+        _UNET_GEN, _patch_dis(1), _check_baseline_sizes),
+    'BicycleGAN': Schema(
+        _baseline_keys({'gan_w': 1.0, 'gan2_w': 1.0, 'recon_x_w': 10.0, 'latent_w': 0.5, 'kl_w': 0.01},
+                       {'batch_size': 2, 'init': 'xavier'}),
+        {**_UNET_GEN, 'enc_dim': _count(high=WIDEST, default=64), 'enc_res': _count(high=12, default=4)},
+        _patch_dis(2), _check_baseline_sizes),
+}

@@ -23,11 +23,13 @@ import metrics
 from classifier import SmallClassifier
 from config import load_config
 from data import BadInput, find_images, shown
+from methods import METHODS
 from metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
 from pixels import expected_coverage
 from precision import PRECISIONS
 from utils import (
     Parser,
+    add_encoder_noise,
     at_least,
     choose_device,
     make_folder,
@@ -97,6 +99,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
     parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of styles, guides and pairs')
     parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='of the translation')
+    add_encoder_noise(parser)
     parser.add_argument('--without', nargs='+', default=[], choices=EXPENSIVE,
                         help='leave out what takes longest on a CPU: LPIPS, FID and KID, IS and CIS')
     parser.add_argument('--alexnet', default='', help=f'{ALEXNET.name}, for LPIPS (default: the cache of torch.hub)')
@@ -113,14 +116,15 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(opts.config, opts.trainer, {'data_root': opts.data_root})
     config['max_image_pixels'] = opts.max_image_pixels
     images = find_test_images(config, opts)
-    model = figures.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision)
-    tools, left_out = load_tools(opts, images, device)
+    model = figures.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
+                          opts.encoder_noise)
+    tools, left_out = load_tools(opts, images, device, model.forth.samples)
     folder = make_folder(opts.output_folder, '--output_folder')
 
     lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
     ten_outputs = TenOutputs(lpips, fid)
     seen = figures.see(model, images, opts.seed, 'translating', ten_outputs.visit)
-    untrained = figures.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed)
+    untrained = figures.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed, opts.encoder_noise)
     floor = figures.see(untrained, images, opts.seed, 'untrained model')
     real = figures.real_seen(images, opts.seed)
 
@@ -134,7 +138,7 @@ def main(argv: list[str] | None = None) -> None:
         rows += fid_figures(fid, ten_outputs, images, opts.seed)
     if classifier:
         rows += score_figures(classifier, model, images, opts.seed)
-    told = style_table(model, untrained, images) if images.has_colours and opts.trainer == 'MUNIT' else None
+    told = style_table(model, untrained, images) if images.has_colours and model.method.guided else None
     left_out += own_left_out(images, opts)
 
     settings = describe(opts, images, device)
@@ -143,7 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     write_sheet(folder / 'sheet.png', ten_outputs.rows, images)
     if images.dirty_twins:
         write_sheet(folder / 'sheet_dirty.png', of_dirty.rows, images)
-    columns = 'input, guide, guided output, sampled outputs' if opts.trainer == 'MUNIT' else 'input, output'
+    guided = 'guide, guided output, ' if model.method.guided else ''
+    columns = f'input, {guided}{"sampled outputs" if model.forth.samples else "output"}'
     print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
 
 
@@ -166,7 +171,7 @@ class Tool(NamedTuple):
     weights: str
 
 
-def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: torch.device
+def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: torch.device, samples: bool = True
                ) -> tuple[dict[str, Tool], list[str]]:
     """The networks for LPIPS, FID and IS that are there, and a line for each that is not.
 
@@ -174,8 +179,8 @@ def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: tor
         BadInput: a file that the user names is not what it should be.
     """
     def load_lpips() -> Tool:
-        if opts.trainer == 'UNIT':
-            raise Missing('UNIT has one output an input, whose diversity is 0')
+        if not samples:
+            raise Missing(f'{opts.trainer} has one output an input, whose diversity is 0')
         if min(images.height, images.width) < LPIPS_SMALLEST:
             raise Missing(f'AlexNet wants pictures of at least {LPIPS_SMALLEST} pixels, these have '
                           f'{images.height}×{images.width}')
@@ -283,8 +288,11 @@ def own_left_out(images: figures.TestImages, opts: argparse.Namespace) -> list[s
     elif not images.has_colours:
         lines.append('colours, patterns, coverage and true factors: left out: they are measured on coloured outputs, '
                      'with --a2b 1')
-    if opts.trainer == 'UNIT':
-        lines.append('guided outputs and style codes: left out: UNIT has no styles')
+    if not METHODS[opts.trainer].guided:
+        lines.append(f'guided outputs and style codes: left out: {opts.trainer} has no styles')
+    if not METHODS[opts.trainer].autoencodes:
+        lines.append(f'reconstruction and content codes: left out: {opts.trainer} does not encode and decode within a '
+                     f'domain')
     return lines
 
 
@@ -296,7 +304,7 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, ima
 
     def outputs() -> Iterator[Tensor]:
         for path in tqdm(images.inputs, desc='LPIPS pairs', unit=' inputs', disable=None, dynamic_ncols=True):
-            styles = torch.randn((2 * LPIPS_PAIRS, model.forth.config['gen']['style_dim'], 1, 1), generator=generator)
+            styles = model.forth.draw_styles(2 * LPIPS_PAIRS, generator=generator)
             yield model.forth.translate_batch(images.read(images.source, [path]), styles)[0]
 
     def real_pictures() -> Iterator[Tensor]:
@@ -355,13 +363,12 @@ def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages,
 def score_figures(tool: Tool, model: figures.Model, images: figures.TestImages, seed: int) -> list[Figure]:
     """IS and CIS of 100 samples an input, as the paper states them and as the original prints them."""
     generator, probabilities = torch.Generator().manual_seed(seed + 2), []
-    sampled = model.trainer == 'MUNIT'
+    sampled = model.forth.samples
     num_samples = SCORE_SAMPLES if sampled else 1
     with tqdm(total=len(images.inputs), desc='IS and CIS', unit=' inputs', disable=None, dynamic_ncols=True) as bar:
         for batch in images.batches(num_samples):
             x = images.read(images.source, [images.inputs[i] for i in batch])
-            shape = (len(batch), num_samples, model.forth.config['gen'].get('style_dim', 1), 1, 1)
-            styles = torch.randn(shape, generator=generator) if sampled else None
+            styles = model.forth.draw_styles(len(batch), num_samples, generator=generator) if sampled else None
             outputs = model.forth.translate_batch(x, styles)
             probabilities += list(metrics.class_probabilities(tool.network, outputs.flatten(0, 1)).split(num_samples))
             bar.update(len(batch))
@@ -403,7 +410,8 @@ def describe(opts: argparse.Namespace, images: figures.TestImages, device: torch
     return {'config': opts.config, 'checkpoint': opts.checkpoint, 'trainer': opts.trainer, 'a2b': opts.a2b,
             'data': str(images.inputs[0].parent), 'dirty_root': opts.dirty_root, 'num_inputs': len(images.inputs),
             'num_targets': len(images.targets), 'resolution': f'{images.height}×{images.width}',
-            'seed': opts.seed, 'precision': opts.precision, 'device': str(device)}
+            'seed': opts.seed, 'precision': opts.precision, 'device': str(device),
+            **({'encoder_noise': True} if opts.encoder_noise else {})}
 
 
 def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 import pixels
 from data import MAX_IMAGE_PIXELS, BadInput, Transform, find_images, new_size_of, read_image, shown
 from factors import Factors, correlations, explained, read_factors
-from networks import AdaINGen, VAEGen, init_weights
+from methods import METHODS, translator_class
 from pixels import Palette, colour_bin, edge_f1, edges, palette, pattern_of, to_lab, tolerance_of
-from translate import Translator
+from translate import make_translator
 
 NUM_SAMPLES = 10                  # styles sampled for an input
 PIXELS_HELD = 48 * 256 * 256      # of the outputs that lie in memory together
@@ -32,10 +32,11 @@ class Model:
     """
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
-                 precision: str = 'fp32'):
-        self.forth = Translator(config, checkpoint, a2b, trainer, device, precision)
-        self.back = Translator(config, checkpoint, not a2b, trainer, device, precision)
-        self.trainer, self.device = trainer, device
+                 precision: str = 'fp32', encoder_noise: bool = False):
+        self.trainer, self.method, self.device = trainer, METHODS[trainer], device
+        self.forth = make_translator(config, checkpoint, a2b, trainer, device, precision, encoder_noise=encoder_noise)
+        if self.method.autoencodes:
+            self.back = make_translator(config, checkpoint, not a2b, trainer, device, precision)
 
     def content(self, images: Tensor, of_target: bool = False) -> Tensor:
         """The content code of images (N, C, H, W) of the source domain, or of the target domain."""
@@ -52,15 +53,17 @@ class Model:
         return decoder.target_gen.decode(content, decoder.encode_style(images))
 
 
-def untrained_model(config: dict, a2b: bool, trainer: str, device: torch.device, seed: int) -> Model:
+def untrained_model(config: dict, a2b: bool, trainer: str, device: torch.device, seed: int,
+                    encoder_noise: bool = False) -> Model:
     """A model of this config with the weights that training starts from."""
     torch.manual_seed(seed)
-    Generator = {'MUNIT': AdaINGen, 'UNIT': VAEGen}[trainer]
-    networks = {name: Generator(config[f'input_dim_{name}'], config['gen']).apply(init_weights(config['init']))
-                for name in 'ab'}
+    translator = translator_class(trainer)
+    networks = translator.networks(config, trainer)
+    for network in networks.values():
+        network.apply(translator.initial(config))
     with tempfile.TemporaryDirectory() as folder:
         torch.save({name: network.state_dict() for name, network in networks.items()}, Path(folder) / 'gen.pt')
-        return Model(config, str(Path(folder) / 'gen.pt'), a2b, trainer, device)
+        return Model(config, str(Path(folder) / 'gen.pt'), a2b, trainer, device, encoder_noise=encoder_noise)
 
 
 class TestImages:
@@ -178,7 +181,7 @@ def see(model: Model, images: TestImages, seed: int, name: str,
         dirty: give the model the inputs' dirty twins; what comes out is still held against the clean ones.
     """
     seen, generator = Seen(), torch.Generator().manual_seed(seed)
-    sampled = model.trainer == 'MUNIT'
+    sampled, guides = model.forth.samples, model.method.guided
     num_samples = NUM_SAMPLES if sampled else 1
     tolerance = tolerance_of(images.height, images.width)
     with tqdm(total=len(images.inputs), desc=name, unit=' inputs', disable=None, dynamic_ncols=True) as bar:
@@ -188,8 +191,8 @@ def see(model: Model, images: TestImages, seed: int, name: str,
             x = images.read_dirty(paths) if dirty else clean
             styles = guided = None
             if sampled:
-                styles = torch.randn((len(batch), num_samples, model.forth.config['gen']['style_dim'], 1, 1),
-                                     generator=generator)
+                styles = model.forth.draw_styles(len(batch), num_samples, generator=generator).cpu()
+            if guides:
                 example = images.read(images.target, [images.guides[i] for i in batch])
                 guided = model.forth.translate_batch(x, model.forth.encode_style(example)[:, None])[:, 0].cpu()
             outputs = model.forth.translate_batch(x, styles)
@@ -209,8 +212,8 @@ def see(model: Model, images: TestImages, seed: int, name: str,
                             seen.guided.append(look_at(guided[k], mask))
                             seen.wanted.append(images.factors_of(images.guides[i]))
             targets = images.read(images.target, [images.targets[i % len(images.targets)] for i in batch])
-            for given, wanted, of_target, values in ((x, clean, False, seen.recon_source),
-                                                     (targets, targets, True, seen.recon_target)):
+            both = ((x, clean, False, seen.recon_source), (targets, targets, True, seen.recon_target))
+            for given, wanted, of_target, values in both if model.method.autoencodes else ():
                 again = model.reconstruct(given, of_target).float().cpu()
                 values += (again - wanted).abs().mean((1, 2, 3)).tolist()
             visit(batch, x, outputs, guided)
@@ -220,12 +223,13 @@ def see(model: Model, images: TestImages, seed: int, name: str,
 
 def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
     """Whether content and style are found again in the outputs; of an input's first two outputs, to be quick."""
-    content = model.content(x)
-    few = min(2, outputs.shape[1])
-    again = model.content(outputs[:, :few].flatten(0, 1), of_target=True).unflatten(0, (len(x), few))
-    error = (again - content[:, None]).abs().mean((1, 2, 3, 4)) / content.abs().mean((1, 2, 3)).clamp(min=1e-12)
-    seen.content_error += error.cpu().tolist()
-    if styles is not None:
+    if model.method.autoencodes:
+        content = model.content(x)
+        few = min(2, outputs.shape[1])
+        again = model.content(outputs[:, :few].flatten(0, 1), of_target=True).unflatten(0, (len(x), few))
+        error = (again - content[:, None]).abs().mean((1, 2, 3, 4)) / content.abs().mean((1, 2, 3)).clamp(min=1e-12)
+        seen.content_error += error.cpu().tolist()
+    if model.method.guided:
         for one, style in zip(outputs, styles, strict=True):
             seen.styles.append(style.flatten(1))
             seen.found_styles.append(model.forth.encode_style(one).flatten(1).cpu())

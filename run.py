@@ -92,6 +92,8 @@ class Run:
         if not self.writes:
             return
         for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
+            if not images:   # a method that translates one way
+                continue
             grid, path = picture_grid(images), self.images / f'gen_{way}_{postfix}.jpg'
             beside = path.with_suffix('.part.jpg')
             try:

@@ -12,7 +12,8 @@ import torch  # noqa: E402
 
 from config import load_config  # noqa: E402
 from data import BadInput  # noqa: E402
-from translate import Translator  # noqa: E402
+from methods import METHODS  # noqa: E402
+from translate import make_translator  # noqa: E402
 from utils import (  # noqa: E402
     TranslationParser,
     choose_device,
@@ -38,15 +39,16 @@ def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     device = choose_device(opts.device)
     config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
-    if opts.style and opts.trainer == 'UNIT':
-        raise BadInput(f'--style {opts.style}: UNIT has no styles; leave it out, or use --trainer MUNIT')
-    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision, opts.compile)
+    if opts.style and not METHODS[opts.trainer].guided:
+        raise BadInput(f'--style {opts.style}: {opts.trainer} has no styles; leave it out, or use --trainer MUNIT')
+    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
+                                 opts.compile, opts.encoder_noise)
     image = translator.read(opts.input, translator.source, opts.new_size)
     example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
     folder = make_folder(opts.output_folder, '--output_folder')
 
     torch.manual_seed(opts.seed)
-    if opts.trainer == 'UNIT':
+    if not translator.samples:
         names, styles = ['output.jpg'], None
     elif opts.style:
         names, styles = ['output000.jpg'], translator.encode_style(example)

@@ -29,7 +29,7 @@ from metrics import (
     load_inception,
     mean_divergence,
 )
-from translate import PIXELS_AT_ONCE, Translator
+from translate import PIXELS_AT_ONCE, Translator, make_translator
 from utils import (
     Beside,
     TranslationParser,
@@ -79,8 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     paths = list_images(opts.input_folder)
     inception = load_classifier(opts).to(device) if opts.compute_IS or opts.compute_CIS else None
-    translator = Translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision, opts.compile)
-    output_folders = make_output_folders(opts)
+    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
+                                 opts.compile, opts.encoder_noise)
+    output_folders = make_output_folders(opts, translator.samples)
 
     torch.manual_seed(opts.seed)
     start = time.perf_counter()
@@ -147,10 +148,9 @@ def pixels_at_once(device: torch.device, batch_size: int) -> int:
 
 def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace) -> Iterator[Input]:
     """The files, each with its styles: drawn in their order before any is read, so that broken ones change nothing."""
-    sampled = opts.trainer == 'MUNIT'
-    styles = translator.draw_styles(opts.num_style) if sampled and opts.synchronized else None
+    styles = translator.draw_styles(opts.num_style) if translator.samples and opts.synchronized else None
     for position, path in enumerate(paths):
-        if sampled and not opts.synchronized:
+        if translator.samples and not opts.synchronized:
             styles = translator.draw_styles(opts.num_style)
         yield Input(position, path, styles)
 
@@ -218,11 +218,11 @@ def load_classifier(opts):
     return load_inception(path, flag)
 
 
-def make_output_folders(opts) -> list[Path]:
-    """One folder a style, OUTPUT_FOLDER_00 …; for UNIT, OUTPUT_FOLDER itself."""
-    if not opts.output_only or opts.trainer == 'UNIT':
+def make_output_folders(opts, samples: bool) -> list[Path]:
+    """One folder a style, OUTPUT_FOLDER_00 …; without styles, as for UNIT, OUTPUT_FOLDER itself."""
+    if not opts.output_only or not samples:
         make_folder(opts.output_folder, '--output_folder')
-    if opts.trainer == 'UNIT':
+    if not samples:
         return [Path(opts.output_folder)]
     stem = opts.output_folder.rstrip('/\\')
     return [make_folder(f'{stem}_{j:02d}', '--output_folder') for j in range(opts.num_style)]

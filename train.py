@@ -1,4 +1,4 @@
-"""Train MUNIT (or UNIT) on two folders of images.
+"""Train MUNIT (or another method of table 1) on two folders of images.
 
     python train.py --config configs/edges2shoes_folder.yaml
     python train.py --config configs/edges2shoes_folder.yaml --resume
@@ -29,16 +29,18 @@ from data import (
     training_set,
     workers_of,
 )
+from methods import METHODS, trainer_class
+from pairs import PairDataset, align
 from precision import PRECISIONS, set_deterministic, set_precision
 from run import Run
-from trainer import TRAINERS
 from utils import Parser, RunEnded, at_least, choose_device, peak_memory, reason_of, run_command
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Train MUNIT (or UNIT) on two folders of images.', config='configs/edges2handbags_folder.yaml')
+    parser = Parser('Train MUNIT (or another method) on two folders of images.',
+                    config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--resume', action='store_true', help='go on from the newest whole snapshot of this run, '
                         'or start where there is none')
     parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning)')
@@ -59,6 +61,9 @@ OVERRIDES = ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots', 'data_ro
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
+    method = METHODS[opts.trainer]
+    if distributed.world_size() > 1 and not method.several:
+        raise BadInput(f'--trainer {opts.trainer}: trains in one process; start it without torchrun')
     device = choose_device(distributed.start(opts.device))
     overrides = {name: getattr(opts, name) for name in OVERRIDES}
     config = load_config(opts.config, opts.trainer, overrides, data=True)
@@ -66,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     run = Run(opts, config['max_iter'], config['image_save_iter'])
     sets = [training_set(config, domain) for domain in 'ab']
     shown_sets = {split: [display_set(config, split, domain) for domain in 'ab'] for split in ('train', 'test')}
+    for of_both in (sets, *shown_sets.values()) if method.paired else ():
+        align(*of_both)
     for split, datasets in (('train', sets), ('test', shown_sets['test'])):
         for domain, dataset in zip('AB', datasets, strict=True):
             run.say(describe_images(split + domain, dataset.paths, dataset.channels))
@@ -77,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     set_deterministic(config['deterministic'])
     seed = distributed.agreed(torch.seed() % 2 ** 31 if opts.seed is None else opts.seed)
     torch.manual_seed(seed)
-    trainer = TRAINERS[opts.trainer](config)
+    trainer = trainer_class(opts.trainer)(config)
     distributed.share_batch_norms(trainer, device)
     layout = torch.channels_last if config['channels_last'] else torch.contiguous_format
     trainer.to(device=device, memory_format=layout)
@@ -85,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     distributed.check_same(start, f'--output_path {opts.output_path}: the processes see different snapshots there; '
                                   f'it should be a folder that all machines share')
     if opts.init_from and not start:
-        load_networks(opts.init_from, {'a': trainer.gen_a, 'b': trainer.gen_b}, '--init_from')
+        load_networks(opts.init_from, trainer.generators(), '--init_from')
     seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
     drawn = trainer.progress.get('drawn', start * config['batch_size'] * distributed.world_size())
     if opts.seed not in (None, seed):
@@ -100,9 +107,10 @@ def main(argv: list[str] | None = None) -> int:
 
     batches = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(seed, domain), drawn,
                               distributed.rank(), distributed.world_size())
-               for dataset, domain in zip(sets, 'ab', strict=True)]
+               for dataset, domain in zip(sets, 'aa' if method.paired else 'ab', strict=True)]
+    streamed = [PairDataset(*sets)] if method.paired else sets
     streams = [stream(dataset, batches_of_one, workers_of(config), device.type == 'cuda')
-               for dataset, batches_of_one in zip(sets, batches, strict=True)]
+               for dataset, batches_of_one in zip(streamed, batches, strict=False)]
     places = config['batch_size'] * distributed.world_size()   # of a stream, taken by each iteration
 
     def save_pictures(split: str, postfix: str, step: int) -> None:
@@ -132,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     step, reason, in_a_row = start, 0, 0
     try:
         run.start(start, opts.resume, overrides)
-        clock = Clock(zip(*streams, strict=True))
+        clock = Clock(streamed[0].split(streams[0]) if method.paired else zip(*streams, strict=True))
         for x_a, x_b in clock:
             if step >= config['max_iter']:
                 break

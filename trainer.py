@@ -66,8 +66,12 @@ def learning_rate(config: dict, iteration: int, of: str = 'gen') -> float:
         of: 'gen', or 'dis': of the discriminators, which `dis_lr` gives a rate of their own.
     """
     rate = config.get('dis_lr', config['lr']) if of == 'dis' else config['lr']
-    if config.get('lr_policy', 'constant') == 'constant':
+    policy = config.get('lr_policy', 'constant')
+    if policy == 'constant':
         return rate
+    if policy == 'linear':   # the baselines: constant at first, then straight down to 0, one step past the end
+        start, end = config['decay_start'], config['decay_end']
+        return rate * max(0.0, 1 - max(0, iteration + 1 - start) / (end - start + 1))
     return rate * config['gamma'] ** ((iteration + 1) // config['step_size'])
 
 
@@ -147,20 +151,12 @@ class Trainer(nn.Module):
             raise ValueError(f'dis.gan_type: {config["dis"]["gan_type"]!r} is not one of lsgan, nsgan, hinge')
         if config.get('lr_policy', 'constant') not in ('step', 'constant'):
             raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
-        self.config = config
-        self.iteration = 0       # the next one
-        self.replays = False     # CUDA graphs
-        self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
+        self._begin(config)
         self.gen_a = self.Generator(config['input_dim_a'], config['gen'])
         self.gen_b = self.Generator(config['input_dim_b'], config['gen'])
         self.dis_a = MsImageDis(config['input_dim_a'], config['dis'])
         self.dis_b = MsImageDis(config['input_dim_b'], config['dis'])
         self._draw_display_styles()
-        # Iterations in which a gradient was not finite, so that an optimizer did not step. They lie where the networks
-        # do: counting them waits for nothing.
-        for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
-            self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
-
         self.gen_opt = self._adam('gen', self.gen_a, self.gen_b)
         self.dis_opt = self._adam('dis', self.dis_a, self.dis_b)
 
@@ -173,6 +169,17 @@ class Trainer(nn.Module):
         self.ema = WeightAverage(self.gen_a, self.gen_b, decay) if decay else None
         if config['vgg_w'] > 0:
             self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
+
+    def _begin(self, config: dict) -> None:
+        """What every trainer keeps account of."""
+        self.config = config
+        self.iteration = 0       # the next one
+        self.replays = False     # CUDA graphs
+        self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
+        # Iterations in which a gradient was not finite, so that an optimizer did not step. They lie where the networks
+        # do: counting them waits for nothing.
+        for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
+            self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
 
     def _adam(self, of: str, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
@@ -240,9 +247,12 @@ class Trainer(nn.Module):
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
         if self.replays:
             losses = {name: loss.clone() for name, loss in losses.items()}
+        self._count_bad()
+        return losses
+
+    def _count_bad(self) -> None:
         self.bad_steps += self._bad
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
-        return losses
 
     def soiled(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoders see of images (N, C, H, W): those of the domain `dirty` with dirt on them."""
@@ -314,6 +324,10 @@ class Trainer(nn.Module):
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
+    def generators(self) -> dict[str, nn.Module]:
+        """The networks of a gen_%08d.pt, by their names there."""
+        return self._parts()['gen']
+
     def _parts(self) -> dict[str, dict[str, nn.Module]]:
         parts = {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
         return {**parts, 'ema': {'a': self.ema.a, 'b': self.ema.b}} if self.ema else parts
@@ -336,8 +350,8 @@ class Trainer(nn.Module):
         optimizers = {kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()}
         progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
         state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
-        if hasattr(self, 'style_statistics'):
-            state['style_statistics'] = self.style_statistics.state_dict()
+        if memory := self._memory():
+            state['memory'] = memory
         snapshots.write(Path(folder), step, networks, state, keep)
 
     def resume(self, folder: str | Path) -> int:
@@ -373,8 +387,7 @@ class Trainer(nn.Module):
             self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
             self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
             self._restore_display_styles(state.get('display_styles', {}))
-            if hasattr(self, 'style_statistics') and 'style_statistics' in state:
-                self.style_statistics.load_state_dict(state['style_statistics'])
+            self._restore_memory(state.get('memory', {}))
         except (TypeError, ValueError, AttributeError, RuntimeError):
             raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to go on '
                            f'with fresh moments') from None
@@ -404,6 +417,13 @@ class Trainer(nn.Module):
     def _restore_display_styles(self, styles: dict[str, Tensor]) -> None:
         """Take up what `_display_styles` gave, as far as it fits."""
 
+    def _memory(self) -> dict:
+        """What else later iterations hang on: tensors by name, on the CPU."""
+        return {}
+
+    def _restore_memory(self, memory: dict) -> None:
+        """Take up what `_memory` gave, as far as it fits."""
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # MUNIT
@@ -421,6 +441,13 @@ class MUNIT_Trainer(Trainer):
         if config.get('log_styles', False):
             style_dim = config['gen']['style_dim']
             self.style_statistics = nn.ModuleDict({name: StyleStatistics(style_dim) for name in 'ab'})
+
+    def _memory(self) -> dict:
+        return {'style_statistics': self.style_statistics.state_dict()} if hasattr(self, 'style_statistics') else {}
+
+    def _restore_memory(self, memory: dict) -> None:
+        if hasattr(self, 'style_statistics') and 'style_statistics' in memory:
+            self.style_statistics.load_state_dict(memory['style_statistics'])
 
     def _draw_display_styles(self) -> None:
         n = self.config['display_size']
@@ -670,6 +697,3 @@ class UNIT_Trainer(Trainer):
             h_b = gen_b.enc(x)
             from_b.append((x, gen_b.decode(h_b), gen_a.decode(h_b)))
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
-
-
-TRAINERS = {'MUNIT': MUNIT_Trainer, 'UNIT': UNIT_Trainer}

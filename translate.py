@@ -9,11 +9,35 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from checkpoints import read_networks
 from data import MAX_IMAGE_PIXELS, BadInput, Transform, new_size_of, read_image
-from networks import STYLE_HALVINGS, AdaINGen, VAEGen, gaussian_noise
+from methods import translator_class
+from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
 from precision import autocast, set_precision
 from utils import reason_of
 
 PIXELS_AT_ONCE = 8 * 256 * 256   # as many images are encoded, and as many outputs decoded, together as keep to this
+
+SEEDS = 2 ** 24   # whole numbers below it are exact in 32-bit floats
+
+
+def make_translator(config: dict, checkpoint: str, a2b: bool, trainer: str, *arguments, **options) -> 'Translator':
+    """The translator of a method. Args and errors as for `Translator`."""
+    return translator_class(trainer)(config, checkpoint, a2b, trainer, *arguments, **options)
+
+
+def draw_seeds(*n: int, generator: torch.Generator | None = None) -> Tensor:
+    """Seeds in the shape of styles of one number: whole numbers (*n, 1, 1, 1) as floats, on the CPU."""
+    return torch.randint(SEEDS, (*n, 1, 1, 1), generator=generator).float()
+
+
+def generators_of(seeds: Tensor) -> list[torch.Generator]:
+    """A generator for each of the seeds (N, 1, 1, 1), on the CPU: what is drawn hangs on its own seed alone."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds.flatten().tolist()]
+
+
+def noise_of(seeds: Tensor, like: Tensor) -> Tensor:
+    """N(0, 1) of the shape (N, …) of `like`, of each seed its own."""
+    drawn = [torch.randn(like.shape[1:], generator=generator) for generator in generators_of(seeds)]
+    return torch.stack(drawn).to(like.device)
 
 
 class Translator:
@@ -25,32 +49,63 @@ class Translator:
         config: as `config.load_config` returns it.
         checkpoint: a gen_*.pt; both its generators are held strictly against the config.
         a2b: from domain A to B, else from B to A.
-        trainer: MUNIT or UNIT.
+        trainer: of `methods.METHODS`.
         device: where the networks go.
         precision: fp32, tf32 or bf16; that of 32-bit products is set for the whole process.
         compile: compile encoder and decoder at their first call, and again where sizes begin to differ.
+        encoder_noise: let UNIT's outputs differ by the noise of its posterior, as in training (the paper's table 1
+            draws its diversity from that); the seeds of the noise are its styles then.
 
     Raises:
-        BadInput: a checkpoint that cannot be read or does not fit the config.
+        BadInput: a checkpoint that cannot be read or does not fit the config, or an option that the method has not.
     """
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
-                 precision: str = 'fp32', compile: bool = False):
-        Generator, content_encoder, rest = {
-            'MUNIT': (AdaINGen, 'enc_content', ('enc_style', 'dec', 'mlp')), 'UNIT': (VAEGen, 'enc', ('dec',))}[trainer]
+                 precision: str = 'fp32', compile: bool = False, encoder_noise: bool = False):
+        if encoder_noise and trainer != 'UNIT':
+            raise BadInput(f'--encoder_noise: is for UNIT, {trainer} has none; leave it out')
+        if encoder_noise and compile:
+            raise BadInput('--encoder_noise: is drawn seed by seed, which cannot be compiled; leave --compile out')
         with without_weights():
-            networks = {name: Generator(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
+            networks = self.networks(config, trainer)
         states = read_networks(checkpoint, networks, '--checkpoint')
         self.config, self.trainer, self.device, self.precision = config, trainer, device, precision
+        self.encoder_noise = encoder_noise
         self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
-        self.source_gen = place(networks[self.source], (content_encoder,), states[self.source], device)
-        self.target_gen = place(networks[self.target], rest, states[self.target], device)
         self.multiple = 2 ** config['gen']['n_downsample']
+        self.smallest = max(4, 2 * self.multiple)   # less cannot be padded by reflection inside the networks
+        self._place(networks, states)
         set_precision(precision)
         self.compile = compile
-        self._encode, self._decode = getattr(self.source_gen, content_encoder), self.target_gen.decode
         if compile:
             self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
+
+    @staticmethod
+    def networks(config: dict, trainer: str) -> dict[str, nn.Module]:
+        """The networks of a gen_*.pt by their names there, fresh."""
+        Generator = {'MUNIT': AdaINGen, 'UNIT': VAEGen}[trainer]
+        return {name: Generator(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
+
+    @staticmethod
+    def initial(config: dict) -> Callable[[nn.Module], None]:
+        """For `Module.apply`: the weights that training starts from."""
+        return init_weights(config['init'])
+
+    def _place(self, networks: dict[str, nn.Module], states: dict[str, dict[str, Tensor]]) -> None:
+        """Keep of the networks what this direction needs, with its weights."""
+        content_encoder, rest = {'MUNIT': ('enc_content', ('enc_style', 'dec', 'mlp')),
+                                 'UNIT': ('enc', ('dec',))}[self.trainer]
+        self.source_gen = place(networks[self.source], (content_encoder,), states[self.source], self.device)
+        self.target_gen = place(networks[self.target], rest, states[self.target], self.device)
+        self._encode, self._decode = getattr(self.source_gen, content_encoder), self.target_gen.decode
+        if self.encoder_noise:
+            decode = self.target_gen.decode
+            self._decode = lambda hiddens, seeds: decode(hiddens + noise_of(seeds, hiddens))
+
+    @property
+    def samples(self) -> bool:
+        """Whether an input has several outputs."""
+        return self.trainer == 'MUNIT' or self.encoder_noise
 
     def read(self, path: str, domain: str, new_size: int | None = None) -> Tensor:
         """The image at `path` as domain 'a' or 'b' wants it: (1, C, H, W) in [-1, 1].
@@ -65,9 +120,16 @@ class Translator:
         max_pixels = self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
         return Transform(size)(read_image(path, self.config[f'input_dim_{domain}'], max_pixels, size))[None]
 
-    def draw_styles(self, n: int) -> Tensor:
-        """n styles from the prior N(0, 1): (n, style_dim, 1, 1)."""
-        return gaussian_noise((n, self.config['gen']['style_dim'], 1, 1), self.device)
+    def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Styles from the prior N(0, 1): (*n, style_dim, 1, 1). Of methods without styles, what stands for them: what
+        lets outputs differ, noise and seeds.
+
+        Args:
+            generator: where they are drawn from, on the CPU; None for PyTorch's own.
+        """
+        if self.encoder_noise:
+            return draw_seeds(*n, generator=generator)
+        return torch.randn((*n, self.config['gen']['style_dim'], 1, 1), generator=generator).to(self.device)
 
     @torch.inference_mode()
     def encode_style(self, image: Tensor) -> Tensor:
@@ -82,7 +144,7 @@ class Translator:
         Sizes that the networks cannot halve evenly are padded by reflection and cropped back.
 
         Returns:
-            Images of the target domain (n, C, H, W) in [-1, 1]; n is 1 for UNIT, which has no styles.
+            Images of the target domain (n, C, H, W) in [-1, 1]; n is 1 where there are no styles, as for UNIT.
         """
         return self.translate_batch(image, styles)[0]
 
@@ -93,11 +155,13 @@ class Translator:
 
         Args:
             images: in [-1, 1], on any device.
-            styles: (S, style_dim, 1, 1) for all images, or (N, S, style_dim, 1, 1), for each its own; None for UNIT.
+            styles: (S, style_dim, 1, 1) for all images, or (N, S, style_dim, 1, 1), for each its own; None where
+                `samples` is false.
             pixels_at_once: what bounds the memory: no more go through a network together, a single image apart.
 
         Returns:
-            Images of the target domain (N, S, C, H, W) in [-1, 1], 32-bit, on the networks' device; S is 1 for UNIT.
+            Images of the target domain (N, S, C, H, W) in [-1, 1], 32-bit, on the networks' device; S is 1 without
+            styles.
 
         Raises:
             ValueError: styles for another number of images.
@@ -130,8 +194,7 @@ class Translator:
                            f'leave it out, or install what compiles for {self.device.type}') from None
 
     def _padded(self, length: int) -> int:
-        smallest = max(4, 2 * self.multiple)   # less cannot be padded by reflection inside the networks
-        return max(smallest, -(-length // self.multiple) * self.multiple)
+        return max(self.smallest, -(-length // self.multiple) * self.multiple)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import distributed
 from data import MAX_IMAGE_PIXELS, BadInput, shown
+from methods import METHODS
 from precision import PRECISIONS
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ class Parser(OneLineParser):
     def __init__(self, description: str, config: str | None = None):
         super().__init__(description=description, formatter_class=_Help)
         self.add_argument('--config', required=config is None, default=config, help='YAML file of the run')
-        self.add_argument('--trainer', default='MUNIT', choices=('MUNIT', 'UNIT'), help='which of the two methods')
+        self.add_argument('--trainer', default='MUNIT', choices=tuple(METHODS), help='which method')
         self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
         self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
         self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
@@ -69,8 +70,15 @@ class TranslationParser(Parser):
                           help='stretch each output to the full range, as the original did')
         self.add_argument('--precision', default='fp32', choices=PRECISIONS,
                           help='fp32: as the original; tf32, bf16: faster and less exact, for GPUs that have them')
+        add_encoder_noise(self)
         self.add_argument('--compile', action='store_true',
                           help='compile the networks first: a minute that pays for large folders')
+
+
+def add_encoder_noise(parser: argparse.ArgumentParser) -> None:
+    """The flag --encoder_noise."""
+    parser.add_argument('--encoder_noise', action='store_true',
+                        help="--trainer UNIT: outputs that differ by the encoder's noise, as many as styles elsewhere")
 
 
 def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:

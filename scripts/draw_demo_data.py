@@ -6,7 +6,7 @@
 Every object is built once, as a tree of named parts with smooth outlines, and both its line drawing and its coloured
 picture are painted from that tree, so the two always agree.  The output folder then holds
 
-    trainA/ trainB/    unpaired: the two are drawn independently, of different objects
+    trainA/ trainB/    unpaired: the two are drawn independently, of different objects; with --paired they are pairs
     testA/ testB/      paired: testA/00007.jpg is the line drawing of the very object in testB/00007.jpg
     list_*.txt         the file names of each folder, one a line
     factors_test.json  what each test picture shows: family, outlines of the body, colours, pattern, ...
@@ -35,7 +35,7 @@ from tqdm import tqdm
 DRAWING_VERSION = 1  # raise it when the drawing changes, so that older folders are not taken for up to date
 MIN_SIZE, MAX_SIZE = 64, 512
 MAX_COUNT = 99_999  # file names have five digits
-SPLIT_NUMBERS = {"trainA": 0, "trainB": 1, "test": 2}
+SPLIT_NUMBERS = {"trainA": 0, "trainB": 1, "test": 2, "train": 3}  # the last for --paired
 FOLDERS = ("trainA", "trainB", "testA", "testB")
 WHITE = (255, 255, 255)
 
@@ -1156,6 +1156,7 @@ class Settings:
     test: int = 100
     size: int = 128
     seed: int = 0
+    paired: bool = False
 
     def check(self) -> None:
         """Raise ``SettingsError`` with a line that names the first flag out of its range."""
@@ -1185,6 +1186,7 @@ class Settings:
             "test": self.test,
             "size": self.size,
             "seed": self.seed,
+            **({"paired": True} if self.paired else {}),
         }
 
 
@@ -1205,7 +1207,7 @@ class Drawing:
 
 
 def make_drawing(settings: Settings, split: str, index: int) -> Drawing:
-    """Object ``index`` of a split ("trainA", "trainB" or "test"); it depends on nothing but seed, split and index."""
+    """Object ``index`` of a split of ``SPLIT_NUMBERS``; it depends on nothing but seed, split and index."""
     rng = np.random.default_rng([settings.seed, SPLIT_NUMBERS[split], index])
     design = design_object(rng, settings.objects)
     return Drawing(design, choose_style(rng), settings.size, int(rng.integers(2**31)))
@@ -1284,7 +1286,8 @@ def prepare_output(output: Path, overwrite: bool) -> None:
 
 def draw_dataset(output: Path, settings: Settings, progress: bool = True) -> None:
     """Draw the four folders, their lists, ``factors_test.json`` and at last ``drawn.json`` into ``output``."""
-    counts = {"trainA": settings.train, "trainB": settings.train, "test": settings.test}
+    counts = {split: settings.train for split in (("train",) if settings.paired else ("trainA", "trainB"))}
+    counts["test"] = settings.test
     found = []
     # A log file needs the bar less often than a terminal.
     interval = 0.1 if sys.stderr.isatty() else 10
@@ -1295,9 +1298,9 @@ def draw_dataset(output: Path, settings: Settings, progress: bool = True) -> Non
             for index in range(count):
                 drawing, name = make_drawing(settings, split, index), f"{index:05d}.jpg"
                 if split != "trainB":
-                    save(drawing.edges(), output / ("testA" if split == "test" else split) / name)
+                    save(drawing.edges(), output / f"{split.removesuffix('A')}A" / name)
                 if split != "trainA":
-                    save(drawing.picture(), output / ("testB" if split == "test" else split) / name)
+                    save(drawing.picture(), output / f"{split.removesuffix('B')}B" / name)
                 if split == "test":
                     found.append(factors(drawing, name, settings.seed))
                 bar.update()
@@ -1360,6 +1363,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=100, help="pairs in testA and testB")
     parser.add_argument("--size", type=int, default=128, help=f"side in pixels, {MIN_SIZE} to {MAX_SIZE}")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other objects")
+    parser.add_argument("--paired", action="store_true", help="draw trainA and trainB of the same objects")
     parser.add_argument("--overwrite", action="store_true", help="replace a set drawn with other settings")
     parser.add_argument("--inputs", type=Path, metavar="FOLDER", help="only draw the example pictures into FOLDER")
     return parser.parse_args(argv)
@@ -1376,7 +1380,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # In the order of FAMILIES, so that "handbags shoes" draws the same set as "shoes handbags".
         known = [name for name in FAMILIES if name in arguments.objects]
         unknown = [name for name in arguments.objects if name not in FAMILIES]
-        settings = Settings((*unknown, *known), arguments.train, arguments.test, arguments.size, arguments.seed)
+        settings = Settings(
+            (*unknown, *known), arguments.train, arguments.test, arguments.size, arguments.seed, arguments.paired
+        )
         settings.check()
         if already_drawn(arguments.output, settings) and not arguments.overwrite:
             print(f"{arguments.output} already holds this data set; nothing to do")

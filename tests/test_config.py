@@ -39,7 +39,8 @@ def faults(trainer='MUNIT', **changes) -> list[str]:
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configs_are_sound(path):
-    load_config(path, 'UNIT' if 'unit' in path.stem else 'MUNIT')
+    kinds = {'unit': 'UNIT', 'bicyclegan': 'BicycleGAN', 'cyclegan_noise': 'CycleGANNoise', 'cyclegan': 'CycleGAN'}
+    load_config(path, next((trainer for kind, trainer in kinds.items() if path.stem.endswith(kind)), 'MUNIT'))
 
 
 DEMO = {'image_save_iter': 1000, 'image_display_iter': 100, 'display_size': 8, 'log_iter': 1}

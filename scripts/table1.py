@@ -1,0 +1,623 @@
+"""The paper's table 1, from a budget: train every row, evaluate it, and set the figures beside the paper's.
+
+    python scripts/table1.py --budget configs/table1/demo.yaml
+
+A row is a name, a --trainer, a config, and settings that differ from it. What is done is passed over: a run that was
+stopped goes on with the same line. The budget says where the results go:
+
+    table.md, table.json    quality and diversity of each row, real data last, the paper's figures beside them
+    sheet.png               the same inputs for each row, several outputs across
+    curves.png              the figures over the iterations (where matplotlib is installed)
+    configs/, outputs/, logs/, evaluation/    the runs, as train.py and evaluate.py write them, one a row and seed
+"""
+import argparse
+import copy
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import snapshots  # noqa: E402
+from config import check_config, read_yaml  # noqa: E402
+from data import BadInput, list_folder, shown  # noqa: E402
+from methods import METHODS  # noqa: E402
+from utils import RunEnded, make_folder, run_command  # noqa: E402
+
+# Table 1 of the paper: % of answers that prefer the row to full MUNIT, and LPIPS diversity; shoes, then handbags.
+PAPER = {
+    'UNIT': (37.4, 0.011, 37.3, 0.023),
+    'CycleGAN': (36.0, 0.010, 40.8, 0.012),
+    'CycleGAN* with noise': (29.5, 0.016, 45.1, 0.011),
+    'MUNIT without recon_x': (6.0, 0.213, 29.0, 0.191),
+    'MUNIT without recon_c': (20.7, 0.172, 9.3, 0.185),
+    'MUNIT without recon_s': (28.6, 0.070, 24.6, 0.139),
+    'MUNIT': (50.0, 0.109, 50.0, 0.175),
+    'BicycleGAN': (56.7, 0.104, 51.2, 0.140),
+    'real data': (None, 0.293, None, 0.371),
+}
+
+
+class Column(NamedTuple):
+    """A figure of evaluate.py: its name there, the head of its column, digits, and whether it tells of quality."""
+    figure: str
+    head: str
+    digits: int
+    quality: bool
+
+
+COLUMNS = (
+    Column('content kept', 'content kept ↑', 3, True),
+    Column('coverage', 'coverage ↑', 3, True),
+    Column('outside the real ones', 'outside ↓', 3, True),
+    Column('FID, train set', 'FID ↓', 1, True),
+    Column('KID, train set', 'KID ↓', 4, True),
+    Column('LPIPS diversity 0.1, paper', 'LPIPS 0.1', 3, False),
+    Column('LPIPS diversity 0.0, paper', 'LPIPS 0.0', 3, False),
+    Column('colour diversity', 'colour diversity (ΔE)', 1, False),
+    Column('pattern entropy', 'pattern entropy (bits)', 2, False),
+)
+CURVES = ('content kept', 'coverage', 'colour diversity', 'pattern entropy')
+DEFAULTS = {'a2b': 1, 'seeds': [0], 'points': 4, 'num_inputs': 100, 'device': 'auto', 'settings': {}, 'draw': '',
+            'sheet_inputs': 3, 'sheet_outputs': 6}
+NEEDED = ('output', 'data_root', 'iterations', 'rows')
+ROW_KEYS = ('name', 'trainer', 'config', 'paper', 'encoder_noise', 'settings', 'iterations', 'checkpoint')
+MISSING = object()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The budget
+# ---------------------------------------------------------------------------------------------------------------------
+
+class Row(NamedTuple):
+    """A row of the table."""
+    name: str
+    slug: str                # its name in file names
+    trainer: str
+    config: dict             # as its YAML file is written, but for the seed
+    iterations: int
+    paper: str               # its name in `PAPER`, '' for a row of one's own
+    encoder_noise: bool
+    checkpoint: str          # of a row that is taken and not trained; '' otherwise
+
+
+def read_budget(path: Path) -> tuple[dict, list[Row]]:
+    """A budget and its rows.
+
+    Raises:
+        BadInput: a line for each fault, those of the rows' configs too.
+    """
+    budget = {**copy.deepcopy(DEFAULTS), **read_yaml(path, '--budget')}
+    faults = [f'{key}: missing' for key in NEEDED if key not in budget]
+    faults += [f'{shown(key, 80)}: unknown key' for key in budget if key not in (*NEEDED, *DEFAULTS)]
+    for key in ('iterations', 'points', 'num_inputs', 'sheet_inputs', 'sheet_outputs'):
+        if key in budget and not _is_count(budget[key]):
+            faults.append(f'{key}: {shown(repr(budget[key]), 80)} is not a whole number of at least 1')
+    for key in ('output', 'data_root', 'draw', 'device'):
+        if key in budget and not isinstance(budget[key], str):
+            faults.append(f'{key}: {shown(repr(budget[key]), 80)} is not text')
+    if budget['a2b'] not in (0, 1):
+        faults.append(f'a2b: {shown(repr(budget["a2b"]), 80)} is not 0 or 1')
+    seeds = budget['seeds']
+    if not isinstance(seeds, list) or not seeds or not all(_is_count(seed, 0) for seed in seeds):
+        faults.append(f'seeds: {shown(repr(seeds), 80)} is not a list of whole numbers')
+    if not isinstance(budget['settings'], dict):
+        faults.append('settings: not a section of keys of configs')
+    if 'rows' in budget and (not isinstance(budget['rows'], list) or not budget['rows']):
+        faults.append('rows: not a list of rows')
+    rows: list[Row] = []
+    if not faults:
+        for number, entry in enumerate(budget['rows'], start=1):
+            row, found = _row_of(entry, budget)
+            rows += [row] if row else []
+            faults += [f'row {number}: {fault}' for fault in found]
+        slugs = [row.slug for row in rows]
+        faults += [f'row {row.name}: two rows would be called {row.slug} in file names' for i, row in enumerate(rows)
+                   if row.slug in slugs[:i]]
+    if faults:
+        raise BadInput('\n'.join(f'{shown(path)}: {fault}' for fault in faults))
+    return budget, rows
+
+
+def _is_count(value: Any, low: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _row_of(entry: Any, budget: dict) -> tuple[Row | None, list[str]]:
+    if not isinstance(entry, dict):
+        return None, [f'{shown(repr(entry), 80)} is not a section of keys']
+    faults = [f'{shown(key, 80)}: unknown key; known are {", ".join(ROW_KEYS)}' for key in entry if key not in ROW_KEYS]
+    faults += [f'{key}: missing, or not text' for key in ('name', 'trainer', 'config')
+               if not isinstance(entry.get(key), str)]
+    trainer, paper = entry.get('trainer'), entry.get('paper', '')
+    if trainer not in METHODS:
+        faults.append(f'trainer: {shown(repr(trainer), 80)} is not one of {", ".join(METHODS)}')
+    if paper and paper not in PAPER:
+        faults.append(f'paper: {shown(repr(paper), 80)} is not one of {", ".join(PAPER)}')
+    elif not budget['a2b'] and not METHODS[trainer].both_ways:
+        faults.append(f'trainer: {trainer} translates from A to B alone; a2b: 0 cannot be measured')
+    if not isinstance(entry.get('settings', {}), dict):
+        faults.append('settings: not a section of keys of configs')
+    iterations = entry.get('iterations', budget['iterations'])
+    if not _is_count(iterations):
+        faults.append(f'iterations: {shown(repr(iterations), 80)} is not a whole number of at least 1')
+    elif iterations < budget['points']:
+        faults.append(f'iterations: {iterations} are fewer than points {budget["points"]}')
+    if faults:
+        return None, faults
+    every = iterations // budget['points']
+    config = merged(read_yaml(ROOT / entry['config'], 'config'), budget['settings'], entry.get('settings', {}),
+                    {'data_root': budget['data_root'], 'max_iter': iterations, 'snapshot_save_iter': every,
+                     'image_save_iter': every, 'keep_snapshots': 0})
+    config = {key: value for key, value in config.items() if not key.startswith(('data_folder_', 'data_list_'))}
+    faults = [f'{entry["config"]}: {fault}' for fault in check_config(copy.deepcopy(config), trainer)]
+    slug = re.sub('[^a-z0-9]+', '_', entry['name'].lower()).strip('_')
+    return Row(entry['name'], slug, trainer, config, iterations, paper, bool(entry.get('encoder_noise', False)),
+               entry.get('checkpoint', '')), faults
+
+
+def merged(*settings: dict) -> dict:
+    """Settings over settings, the last wins; sections are merged key by key."""
+    found: dict = {}
+    for one in settings:
+        for key, value in one.items():
+            both = isinstance(value, dict) and isinstance(found.get(key), dict)
+            found[key] = merged(found[key], value) if both else copy.deepcopy(value)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training and evaluating
+# ---------------------------------------------------------------------------------------------------------------------
+
+class Table:
+    """A budget being worked off."""
+
+    def __init__(self, budget: dict, rows: list[Row]):
+        self.budget, self.rows = budget, rows
+        self.output = make_folder(ROOT / budget['output'], 'output:')
+
+    def call(self, *arguments: Any, quiet: bool = False) -> None:
+        """Run one of the project's commands to its end. A signal is handed on, so that it saves what it has.
+
+        Raises:
+            RunEnded: it failed, or was stopped.
+        """
+        command = [sys.executable, *map(str, arguments)]
+        process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.DEVNULL if quiet else None,
+                                   stderr=subprocess.PIPE if quiet else None)
+        asked = []
+
+        def hand_on(number: int, _) -> None:
+            asked.append(number)
+            if number == signal.SIGTERM:   # the terminal sends Ctrl-C to both
+                process.send_signal(number)
+
+        before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            _, said = process.communicate()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if asked:
+            raise RunEnded(128 + asked[0], f'stopped by {signal.Signals(asked[0]).name}; the same line goes on from '
+                                           f'here')
+        if process.returncode:
+            last = f': {said.strip().splitlines()[-1]}' if said and said.strip() else ''
+            raise RunEnded(process.returncode if process.returncode > 0 else 128 - process.returncode,
+                           f'{arguments[0]} ended with status {process.returncode}{last}\n'
+                           f'  python {shlex.join(command[1:])}\nthe same line goes on from here')
+
+    def prepare(self) -> None:
+        """Draw the data, where the budget says how, and see that it is what every row needs.
+
+        Raises:
+            BadInput: images are missing, or are no pairs where a row learns from pairs; a line a row.
+        """
+        if self.budget['draw']:
+            self.call('scripts/draw_demo_data.py', '--output', self.budget['data_root'],
+                      *shlex.split(self.budget['draw']))
+        faults = []
+        for row in self.rows:
+            config = {**copy.deepcopy(row.config), 'data_root': str(ROOT / self.budget['data_root'])}
+            found = [] if row.checkpoint else check_config(config, row.trainer, data=True)
+            faults += [f'row {row.name}: {fault}' for fault in found]
+        if faults:
+            raise BadInput('\n'.join(faults))
+
+    def run_of(self, row: Row, seed: int) -> str:
+        """The name of a row's run."""
+        return f'{row.slug}_seed{seed}'
+
+    def config_of(self, row: Row, seed: int) -> Path:
+        """The config file of a row, written.
+
+        Raises:
+            BadInput: the row has been trained with other settings.
+        """
+        path = self.output / 'configs' / f'{self.run_of(row, seed)}.yaml'
+        if path.exists():
+            earlier = read_yaml(path, 'config')
+            other = sorted(key for key in {*earlier, *row.config}
+                           if earlier.get(key, MISSING) != row.config.get(key, MISSING))
+            if other:
+                raise BadInput(f'row {row.name}: {shown(path)} is of a run with other settings ({", ".join(other)}); '
+                               f'name another output: in the budget, or move {shown(self.output)} away')
+            return path
+        make_folder(path.parent, 'output:')
+        beside = path.with_suffix('.part')
+        beside.write_text(f'# Written by scripts/table1.py: {row.name}, seed {seed}\n'
+                          + yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True), encoding='utf-8')
+        os.replace(beside, path)
+        return path
+
+    def checkpoints(self, row: Row, seed: int) -> dict[int, Path]:
+        """The generators to evaluate, by their step; of a row that is taken, the one there is, at its iterations."""
+        if row.checkpoint:
+            path = Path(row.checkpoint.replace('{seed}', str(seed)))
+            if not (ROOT / path).is_file():
+                raise BadInput(f'row {row.name}: checkpoint {shown(path)}: no such file')
+            return {row.iterations: ROOT / path}
+        folder = self.output / 'outputs' / self.run_of(row, seed) / 'checkpoints'
+        steps = [row.iterations // self.budget['points'] * i for i in range(1, self.budget['points'])]
+        steps = [*steps, row.iterations]
+        return {step: snapshots.file_of(folder, 'gen', step) for step in steps}
+
+    def train(self, row: Row, seed: int) -> None:
+        """Train a row, from where it stands."""
+        config = self.config_of(row, seed)
+        folder = self.output / 'outputs' / self.run_of(row, seed) / 'checkpoints'
+        if row.checkpoint or snapshots.newest(folder)[0] == row.iterations:
+            return
+        print(f'training {row.name}, seed {seed}: {row.iterations} iterations', flush=True)
+        self.call('train.py', '--config', config, '--trainer', row.trainer, '--seed', seed, '--output_path',
+                  self.output, '--device', self.budget['device'], '--resume')
+
+    def evaluate(self, row: Row, seed: int) -> dict[int, dict]:
+        """What evaluate.py says of each checkpoint of a row, by its step."""
+        found = {}
+        inputs = len(list_folder(ROOT / self.budget['data_root'] / f'test{"A" if self.budget["a2b"] else "B"}'))
+        for step, checkpoint in self.checkpoints(row, seed).items():
+            folder = self.output / 'evaluation' / self.run_of(row, seed) / f'{step:08d}'
+            wanted = {'checkpoint': str(checkpoint), 'seed': seed, 'a2b': self.budget['a2b'],
+                      'num_inputs': min(self.budget['num_inputs'], inputs),
+                      **({'encoder_noise': True} if row.encoder_noise else {})}
+            if not self._is_evaluated(folder, wanted):
+                print(f'evaluating {row.name}, seed {seed}, step {step}', flush=True)
+                costly = [] if step == row.iterations else ['--without', 'lpips', 'fid']
+                self.call('evaluate.py', '--config', self.config_of(row, seed), '--trainer', row.trainer,
+                          '--checkpoint', checkpoint, '--a2b', self.budget['a2b'], '--seed', seed, '--num_inputs',
+                          self.budget['num_inputs'], '--device', self.budget['device'], '--output_folder', folder,
+                          *(['--encoder_noise'] if row.encoder_noise else []), *costly, quiet=True)
+            found[step] = json.loads((folder / 'figures.json').read_text(encoding='utf-8'))
+        return found
+
+    def _is_evaluated(self, folder: Path, wanted: dict) -> bool:
+        try:
+            settings = json.loads((folder / 'figures.json').read_text(encoding='utf-8'))['settings']
+        except (OSError, ValueError, LookupError, TypeError):   # not there, or cut short
+            return False
+        return all(settings.get(key) == value for key, value in wanted.items())
+
+    def sheet(self) -> Path:
+        """The same inputs translated by every row of the first seed, several outputs across; real data last."""
+        source, target = ('A', 'B') if self.budget['a2b'] else ('B', 'A')
+        paths = list_folder(ROOT / self.budget['data_root'] / f'test{source}')
+        step = max(1, len(paths) // self.budget['sheet_inputs'])
+        inputs = paths[::step][:self.budget['sheet_inputs']]
+        folder = make_folder(self.output / 'sheet' / 'inputs', 'output:')
+        for old in folder.iterdir():
+            old.unlink()
+        for i, path in enumerate(inputs):
+            shutil.copyfile(path, folder / f'{i}{path.suffix}')
+        lines = []
+        for row in self.rows:
+            seed = self.budget['seeds'][0]
+            checkpoint = list(self.checkpoints(row, seed).values())[-1]
+            stem = self.output / 'sheet' / row.slug
+            for old in stem.parent.glob(f'{row.slug}_[0-9]*'):
+                shutil.rmtree(old)
+            self.call('test_batch.py', '--config', self.config_of(row, seed), '--trainer', row.trainer, '--checkpoint',
+                      checkpoint, '--a2b', self.budget['a2b'], '--input_folder', folder, '--output_folder', stem,
+                      '--num_style', self.budget['sheet_outputs'], '--synchronized', '--output_only', '--seed', seed,
+                      '--device', self.budget['device'], *(['--encoder_noise'] if row.encoder_noise else []),
+                      quiet=True)
+            folders = sorted(stem.parent.glob(f'{row.slug}_[0-9]*')) or [stem]
+            lines += [(row.name, [folder / f'{i}{path.suffix}', *(one / f'{i}{path.suffix}' for one in folders)])
+                      for i, path in enumerate(inputs)]
+        of_name = {path.name: path for path in list_folder(ROOT / self.budget['data_root'] / f'test{target}')}
+        lines += [('real data', [folder / f'{i}{path.suffix}', of_name[path.name]])
+                  for i, path in enumerate(inputs) if path.name in of_name]
+        size = _side_of(self.rows[0].config)
+        draw_sheet(lines, 1 + self.budget['sheet_outputs'], size, self.output / 'sheet.png')
+        return self.output / 'sheet.png'
+
+
+def _side_of(config: dict) -> int:
+    return min(256, config.get('new_size', config.get('new_size_a', 256)))
+
+
+def draw_sheet(lines: list[tuple[str, list[Path]]], columns: int, size: int, path: Path) -> None:
+    """Write lines of pictures, each behind its name; the name stands once over what it shares."""
+    label, gap = 150, 6
+    names = [name for name, _ in lines]
+    firsts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+    sheet = Image.new('RGB', (label + size * columns, size * len(lines) + gap * len(firsts)), 'white')
+    drawing = ImageDraw.Draw(sheet)
+    for i, (name, pictures) in enumerate(lines):
+        top = size * i + gap * sum(first <= i for first in firsts)
+        if i in firsts:
+            drawing.multiline_text((8, top + 8), textwrap.fill(name, 18), fill='black', font=ImageFont.load_default())
+        for column, picture in enumerate(pictures[:columns]):
+            with Image.open(picture) as image:
+                shorter = min(image.size)
+                image = image.convert('RGB').crop((0, 0, shorter, shorter)).resize((size, size))
+                sheet.paste(image, (label + column * size, top))
+    beside = path.with_name('sheet.part.png')
+    sheet.save(beside)
+    os.replace(beside, path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+# ---------------------------------------------------------------------------------------------------------------------
+
+class Spread(NamedTuple):
+    """The mean of a figure over seeds, and its standard deviation (None of a single one)."""
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: list[float]) -> 'Spread':
+        """Of at least one value."""
+        mean = sum(values) / len(values)
+        if len(values) == 1:
+            return cls(mean, None)
+        return cls(mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+
+
+def figures_of(evaluation: dict, which: str = 'model') -> dict[str, float]:
+    """The figures of a figures.json by name: of the model, or what is real beside them."""
+    return {figure['name']: figure[which] for figure in evaluation['figures'] if figure[which] is not None}
+
+
+def over_seeds(evaluations: list[dict], which: str = 'model') -> dict[str, Spread]:
+    """The figures that all evaluations have, over them."""
+    found = [figures_of(evaluation, which) for evaluation in evaluations]
+    return {name: Spread.of([one[name] for one in found]) for name in found[0] if all(name in one for one in found)}
+
+
+def results_of(rows: list[Row], evaluations: dict[str, dict[int, dict[int, dict]]]) -> list[dict]:
+    """The rows of the table, real data last: name, paper's name, figures at the end, and along the way.
+
+    Args:
+        evaluations: by row, seed and step.
+    """
+    results = []
+    for row in rows:
+        seeds = evaluations[row.slug]
+        along = {step: over_seeds([one[step] for one in seeds.values()]) for step in next(iter(seeds.values()))}
+        results.append({'name': row.name, 'trainer': row.trainer, 'paper': row.paper, 'iterations': row.iterations,
+                        'figures': along[row.iterations], 'along': along})
+    ends = [one[row.iterations] for row in rows for one in evaluations[row.slug].values()]
+    real: dict[str, Spread] = {}
+    for evaluation in ends:   # figures that only some rows have, such as those of guides, have a real side as well
+        real = {**over_seeds([evaluation], 'real'), **real}
+    return [*results, {'name': 'real data', 'trainer': '', 'paper': 'real data', 'iterations': 0, 'figures': real,
+                       'along': {}}]
+
+
+def diversity_figure(results: list[dict]) -> str:
+    """LPIPS where all rows that are not deterministic have it, else colour diversity."""
+    for column in COLUMNS:
+        if column.figure.startswith('LPIPS') and all(column.figure in row['figures'] for row in results):
+            return column.figure
+    return 'colour diversity'
+
+
+def findings(results: list[dict]) -> list[str]:
+    """The paper's findings, each with what is found here; those whose rows or figures are not there are left out."""
+    figure = diversity_figure(results)
+    diversity = {row['paper']: row['figures'][figure].mean for row in results if figure in row['figures']}
+    kept = {row['paper']: row['figures']['content kept'].mean for row in results if 'content kept' in row['figures']}
+    lines = []
+
+    def say(holds: bool, line: str) -> None:
+        lines.append(f'{"yes" if holds else "NO"}: {line}')
+
+    whole = diversity.get('MUNIT')
+    for name in ('UNIT', 'CycleGAN', 'CycleGAN* with noise'):
+        if whole is not None and name in diversity:
+            say(diversity[name] < whole / 10, f"{name} has under a tenth of MUNIT's diversity "
+                                              f'({figure} {diversity[name]:.3g} of {whole:.3g})')
+    name = 'MUNIT without recon_s'
+    if whole is not None and name in diversity:
+        say(diversity[name] < whole, f'dropping the style reconstruction lowers diversity ({figure} '
+                                     f'{diversity[name]:.3g} of {whole:.3g})')
+    name = 'MUNIT without recon_x'
+    if name in kept and 'MUNIT' in kept:
+        say(kept[name] < kept['MUNIT'], f'dropping the image reconstruction lowers quality (content kept '
+                                        f'{kept[name]:.3f}, MUNIT {kept["MUNIT"]:.3f})')
+    if whole is not None and 'BicycleGAN' in diversity:
+        say(0.75 <= whole / max(diversity['BicycleGAN'], 1e-9) <= 1.5,
+            f"MUNIT comes near the paired model's diversity, 0.75 to 1.5 times ({figure} {whole:.3g} of "
+            f'{diversity["BicycleGAN"]:.3g})')
+    return lines + order_of_diversity(diversity, figure)
+
+
+def order_of_diversity(diversity: dict[str, float], figure: str) -> list[str]:
+    """How many pairs of rows stand in the paper's order of diversity, of those that have one on both its sets."""
+    names = [name for name in PAPER if name in diversity]
+    agreed, other = 0, []
+    for i, one in enumerate(names):
+        for two in names[i + 1:]:
+            signs = {math.copysign(1, PAPER[one][k] - PAPER[two][k]) for k in (1, 3) if PAPER[one][k] != PAPER[two][k]}
+            if len(signs) == 1:
+                if (diversity[one] - diversity[two]) * signs.pop() > 0:
+                    agreed += 1
+                else:
+                    other.append(f'{one} and {two}')
+    if not agreed and not other:
+        return []
+    differing = f'; not {"; ".join(other)}' if other else ''
+    return [f"order of diversity ({figure}): {agreed} of {agreed + len(other)} pairs of rows stand as in the paper, of "
+            f'those that stand alike on both its sets{differing}']
+
+
+STANDS_IN = '''\
+**What stands in for people.** The paper asked people which of two translations looks more real. Here nobody is asked:
+*content kept* tells whether an output still shows its input, *coverage* and *outside* whether its colours are those
+of real pictures, FID and KID (where their libraries and weights are installed) whether outputs look like real ones.
+None of them is a judgement of beauty. Of *real data*, content kept is that of the true counterparts, and diversity
+that of real pictures drawn at random. Diversity is LPIPS as in the paper where AlexNet's weights are there; else the
+mean ΔE of the body colours of ten outputs of one input, and the entropy of their patterns, which only drawn data can
+tell. UNIT's outputs differ by the noise of its encoder, CycleGAN's by its dropout, CycleGAN*'s by both noise and
+dropout.'''
+
+
+def write_table(output: Path, budget: dict, results: list[dict], left_out: list[str]) -> None:
+    """table.md and table.json."""
+    columns = [column for column in COLUMNS if any(column.figure in row['figures'] for row in results)]
+    columns.sort(key=lambda column: not column.quality)
+
+    def cell(row: dict, column: Column) -> str:
+        if column.figure not in row['figures']:
+            return '–'
+        mean, deviation = row['figures'][column.figure]
+        return f'{mean:.{column.digits}f}' + ('' if deviation is None else f' ± {deviation:.{column.digits}f}')
+
+    def paper(row: dict) -> list[str]:
+        values = PAPER.get(row['paper'], (None,) * 4)
+        return ['–' if value is None else f'{value:.1f}' if i % 2 == 0 else f'{value:.3f}'.lstrip('0')
+                for i, value in enumerate(values)]
+
+    seeds = len(budget['seeds'])
+    way = 'A to B' if budget['a2b'] else 'B to A'
+    heads = ['', *(column.head for column in columns), 'paper, shoes: % / LPIPS', 'paper, handbags: % / LPIPS']
+    lines = ['# Table 1', '',
+             f'{budget["data_root"]}, {way}, {budget["num_inputs"]} test inputs at most, {budget["iterations"]} '
+             f'iterations a row unless said otherwise; '
+             + ('one seed, so no spread.' if seeds == 1 else f'mean ± standard deviation over {seeds} seeds.'), '',
+             '| ' + ' | '.join(heads) + ' |', '|---' * len(heads) + '|']
+    for row in results:
+        name = row['name'] + (f' ({row["iterations"]} iterations)' if row['iterations'] not in (0, budget['iterations'])
+                              else '')
+        shoes_quality, shoes, bags_quality, bags = paper(row)
+        lines.append('| ' + ' | '.join([name, *(cell(row, column) for column in columns),
+                                        f'{shoes_quality} / {shoes}', f'{bags_quality} / {bags}']) + ' |')
+    told = findings(results)
+    lines += ['', STANDS_IN, '', "**The paper's findings here.**", '', *(f'- {line}' for line in told)]
+    lines += ['', '**Left out.**', '', *(f'- {line}' for line in left_out)] if left_out else []
+    _write(output / 'table.md', '\n'.join(lines) + '\n')
+
+    content = {'budget': budget, 'paper': {name: dict(zip(('shoes quality', 'shoes LPIPS', 'handbags quality',
+                                                           'handbags LPIPS'), values, strict=True))
+                                           for name, values in PAPER.items()},
+               'rows': [{**row, 'figures': {name: spread._asdict() for name, spread in row['figures'].items()},
+                         'along': {step: {name: spread._asdict() for name, spread in figures.items()}
+                                   for step, figures in row['along'].items()}} for row in results],
+               'findings': told, 'left_out': left_out}
+    _write(output / 'table.json', json.dumps(content, indent=2, ensure_ascii=False) + '\n')
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + '.part')
+    beside.write_text(text, encoding='utf-8')
+    os.replace(beside, path)
+
+
+def draw_curves(results: list[dict], path: Path) -> bool:
+    """The figures over the iterations, a line a row, its spread over seeds in pale; whether matplotlib is there."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    *rows, real = results
+    figures = [name for name in CURVES if any(name in row['figures'] for row in rows)]
+    if not figures:
+        return True
+    plot, axes = plt.subplots(1, len(figures), figsize=(4.5 * len(figures), 4.2), squeeze=False)
+    colours = plt.get_cmap('tab10')
+    for axis, figure in zip(axes[0], figures, strict=True):
+        for number, row in enumerate(rows):
+            points = [(step, along[figure]) for step, along in sorted(row['along'].items()) if figure in along]
+            if not points:
+                continue
+            steps = [step for step, _ in points]
+            means = [spread.mean for _, spread in points]
+            axis.plot(steps, means, marker='.', color=colours(number % 10), label=row['name'],
+                      linestyle='-' if number < 10 else '--')
+            if all(spread.deviation is not None for _, spread in points):
+                axis.fill_between(steps, [spread.mean - spread.deviation for _, spread in points],
+                                  [spread.mean + spread.deviation for _, spread in points],
+                                  color=colours(number % 10), alpha=0.15, linewidth=0)
+        if figure in real['figures']:
+            axis.axhline(real['figures'][figure].mean, color='grey', linestyle=':', label='real data')
+        axis.set_title(figure)
+        axis.set_xlabel('iterations')
+        axis.set_ylim(bottom=0)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    plot.legend(handles, labels, loc='lower center', ncol=5, fontsize='small', frameon=False)
+    plot.tight_layout(rect=(0, 0.12, 1, 1))
+    beside = path.with_name('curves.part.png')
+    plot.savefig(beside, dpi=110)
+    plt.close(plot)
+    os.replace(beside, path)
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command
+# ---------------------------------------------------------------------------------------------------------------------
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="The paper's table 1, from a budget.")
+    parser.add_argument('--budget', required=True, help='a YAML file such as configs/table1/demo.yaml')
+    parser.add_argument('--output', help="in place of the budget's")
+    parser.add_argument('--device', help="in place of the budget's")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    path = Path(opts.budget) if Path(opts.budget).is_file() else ROOT / opts.budget
+    budget, rows = read_budget(path)
+    budget.update({key: getattr(opts, key) for key in ('output', 'device') if getattr(opts, key)})
+    table = Table(budget, rows)
+    table.prepare()
+    # All of the first seed before any of the second: what there is, is a whole table as early as can be.
+    for seed in budget['seeds']:
+        for row in rows:
+            table.train(row, seed)
+    evaluations = {row.slug: {seed: table.evaluate(row, seed) for seed in budget['seeds']} for row in rows}
+    results = results_of(rows, evaluations)
+    ends = [one[row.iterations] for row in rows for one in evaluations[row.slug].values()]
+    left_out = sorted({line for one in ends for line in one['left_out']
+                       if line.startswith(('LPIPS', 'FID', 'colours'))})
+    write_table(table.output, budget, results, left_out)
+    sheet = table.sheet()
+    curves = table.output / 'curves.png'
+    if not draw_curves(results, curves):
+        print('curves.png: left out: matplotlib is not installed; pip install -r requirements-bench.txt')
+    print((table.output / 'table.md').read_text(encoding='utf-8'))
+    print(f'wrote {table.output / "table.md"}, {table.output / "table.json"}, {sheet}'
+          + (f', {curves}' if curves.exists() else ''))
+
+
+if __name__ == '__main__':
+    run_command(main)
