@@ -165,8 +165,8 @@ class Trainer(nn.Module):
         self.dis_b.apply(init_weights('gaussian'))
         if config.get('checkpoint_activations', False):
             keep_less(self.gen_a, self.gen_b)
-        decay = config.get('ema_decay', 0)
-        self.ema = WeightAverage(self.gen_a, self.gen_b, decay) if decay else None
+        if decay := config.get('ema_decay', 0):
+            self.ema = WeightAverage(self.gen_a, self.gen_b, decay)
         if config['vgg_w'] > 0:
             self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
 
@@ -175,6 +175,7 @@ class Trainer(nn.Module):
         self.config = config
         self.iteration = 0       # the next one
         self.replays = False     # CUDA graphs
+        self.ema = None          # the generators' averages, where there are any
         self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
         # Iterations in which a gradient was not finite, so that an optimizer did not step. They lie where the networks
         # do: counting them waits for nothing.
