@@ -5,12 +5,13 @@
 #     bash scripts/demo.sh
 #     ITERATIONS=8000 bash scripts/demo.sh     # goes on from what is there: the longer, the better
 #
-# Writes .venv, datasets/demo_drawn_128, outputs/demo_drawn_small, logs/demo_drawn_small, outputs/demo_shipped and
-# outputs/demo. The default takes about ten minutes of training on one CPU core; Ctrl-C keeps what was trained.
+# Writes .venv, datasets/demo_drawn_128, outputs/demo_edges2shoes_folder, logs/demo_edges2shoes_folder,
+# outputs/demo_shipped and outputs/demo. The default takes about ten minutes of training on one CPU core; Ctrl-C keeps
+# what was trained.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ITERATIONS=${ITERATIONS:-2000}
+ITERATIONS=${ITERATIONS:-2500}
 [[ "$ITERATIONS" =~ ^[1-9][0-9]*$ ]] || fail "ITERATIONS='$ITERATIONS': a whole number of at least 1 is wanted"
 # At 64x64 a second thread gains little, and where other programs share the cores, threads that wait for each other
 # make an iteration several times slower.
@@ -38,7 +39,8 @@ show() {
     "$PY" scripts/make_sheet.py --output "$3/sheet.png" "${rows[@]}"
 }
 
-show configs/demo_edges2shoes_folder.yaml models/demo_edges2shoes.pt outputs/demo_shipped
+config=configs/demo_edges2shoes_folder.yaml
+show $config models/demo_edges2shoes.pt outputs/demo_shipped
 say ""
 say "What the model that comes along makes of the example pictures (input, six sampled styles, an example image, the"
 say "output with its style):"
@@ -46,13 +48,12 @@ say "  $ROOT/outputs/demo_shipped/sheet.png"
 say "Now a model of your own, from the beginning:"
 say ""
 
-config=configs/demo_drawn_small.yaml
-run=outputs/demo_drawn_small
+run=outputs/demo_edges2shoes_folder
 "$PY" scripts/draw_demo_data.py --output datasets/demo_drawn_128 --size 128 --train 1000 --test 100
-"$PY" train.py --config $config --max_iter "$ITERATIONS" --seed 0 --resume
+"$PY" train.py --config $config --data_root datasets/demo_drawn_128 --max_iter "$ITERATIONS" --seed 0 --resume
 
 # The newest checkpoint, which may be of a longer run than this one.
-checkpoint=$(find $run/checkpoints -name 'gen_*.pt' | sort | tail -n 1)
+checkpoint=$(find $run/checkpoints -name 'ema_*.pt' | sort | tail -n 1)
 show $config "$checkpoint" outputs/demo
 
 say ""
