@@ -51,6 +51,13 @@ class Parser(OneLineParser):
         self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
                           help='images with more, in the file or after resizing, are refused')
 
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
+        # is taken as a value when there is a space in front.
+        words = sys.argv[1:] if args is None else args
+        words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
+        return super().parse_known_args(words, namespace)
+
 
 class TranslationParser(Parser):
     """The flags that test.py and test_batch.py have in common."""
