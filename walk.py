@@ -96,7 +96,7 @@ def find_styles(given: str, translator: Translator, flag: str, new_size: int | N
         return [Style(translator.encode_style(image), image[0])]
     codes = read_codes(given, translator.style_length, flag).to(translator.device)
     name = Path(given).stem if os.path.exists(given) else ''
-    return [Style(code, shown(f'code {i + 1}', 20) + (f'\n{shown(name, 16)}' if name else ''))
+    return [Style(code, f'code {i + 1}' + (f'\n{shown(name, 16)}' if name else ''))
             for i, code in enumerate(codes.split(1))]
 
 

@@ -5,37 +5,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from parity import config_with, fill
+from parity import config_with
 from PIL import Image
-from test_commands import complaint, save_noise
+from test_commands import complaint
+from tiny import flags, make_model
 
 import test as test_command
 import test_batch as test_batch_command
 from codes import read_codes, slerp, write_codes
 from data import BadInput
-from networks import AdaINGen
 
 GOOD = '0.3,-1.2,0,1e-3,2,-0.5,1,0.25'
 
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> dict:
-    """A MUNIT that never learnt anything, but whose styles can be told apart."""
-    folder = tmp_path_factory.mktemp('model')
-    config = config_with(gen={'n_res': 1}, data_root='nowhere')
-    (folder / 'config.yaml').write_text(yaml.safe_dump(config))
-    gens = {name: AdaINGen(3, config['gen']) for name in 'ab'}
-    for name, gen in gens.items():
-        fill(gen, f'gen_{name}')
-    torch.save({name: gen.state_dict() for name, gen in gens.items()}, folder / 'gen.pt')
-    for i in range(2):
-        save_noise(folder / 'in' / f'{i}.png', seed=i)
-    return {'config': folder / 'config.yaml', 'checkpoint': folder / 'gen.pt', 'inputs': folder / 'in', 'device': 'cpu'}
-
-
-def flags(model: dict, **others) -> list[str]:
-    taken = {key: value for key, value in model.items() if key != 'inputs'}
-    return [f'--{key}={value}' for key, value in {**taken, **others}.items()]
+    return make_model(tmp_path_factory.mktemp('model'))
 
 
 def test_codes_come_back_from_text_bit_for_bit(tmp_path):
