@@ -7,7 +7,8 @@
                     2^n_downsample, N is any. UNIT: the image alone.
     style_b.onnx    image (N, C', H, W), each side at least 16 -> style (N, style_dim). Not for UNIT.
 
-Images are in [-1, 1]. What the networks compute in quick ways of PyTorch's own is written here as plain operations of
+Images are in [-1, 1]; a file's metadata says so, what the sides must be multiples of, and which shorter side images had
+in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of
 the same values. `pip install -r requirements-export.txt` brings what it takes; scripts/use_onnx.py uses the files with
 numpy and onnxruntime alone.
 """
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from config import load_config
-from data import BadInput, shown
+from data import BadInput, new_size_of, shown
 from networks import (
     MLP,
     STYLE_HALVINGS,
@@ -54,6 +55,7 @@ class Part(NamedTuple):
     channels: int                        # of the image that goes in
     multiple: int                        # that its sides are of
     smallest: int                        # side
+    shorter_side: int                    # that images were resized to in training
     style_length: int = 0                # of the style code beside the image; 0: there is none
 
 
@@ -90,11 +92,12 @@ def parts_of(translator: Translator) -> list[Part]:
 
     parts = [Part(f'{source}2{target}', plain(Translation(translator)), reference, 'output',
                   translator.config[f'input_dim_{source}'], translator.multiple, translator.smallest,
-                  translator.style_length if guided else 0)]
+                  new_size_of(translator.config, source), translator.style_length if guided else 0)]
     if guided:
         encoder = StyleCode(translator.target_gen.enc_style)
         parts.append(Part(f'style_{target}', plain(encoder), encoder, 'style',
-                          translator.config[f'input_dim_{target}'], 1, 2 ** STYLE_HALVINGS))
+                          translator.config[f'input_dim_{target}'], 1, 2 ** STYLE_HALVINGS,
+                          new_size_of(translator.config, target)))
     return parts
 
 
@@ -232,7 +235,8 @@ def to_onnx(part: Part) -> 'torch.onnx.ONNXProgram':
     except Exception as error:   # versions of four libraries must fit together, and each has errors of its own
         raise RunEnded(1, f'{part.name}.onnx: not written; torch {torch.__version__} and the installed onnx and '
                           f'onnxscript cannot export it ({shown(reason_of(error), 200)})') from error
-    program.model.metadata_props.update(image_range='-1 to 1', sides_multiple_of=str(part.multiple))
+    program.model.metadata_props.update(image_range='-1 to 1', sides_multiple_of=str(part.multiple),
+                                        shorter_side=str(part.shorter_side))
     return program
 
 

@@ -118,7 +118,7 @@ def test_a_file_that_gives_other_values_is_not_written(exported, tmp_path, monke
 
     monkeypatch.setattr(export_command, 'to_onnx', lambda part: Program())
     part = export_command.Part('a2b', None, lambda image, style: torch.zeros(len(image), 3, *image.shape[2:]), 'output',
-                               1, 4, 8, 8)
+                               1, 4, 8, 64, 8)
     with pytest.raises(RunEnded, match='a2b.onnx: not written; at 1 image of 64×64 it differs from PyTorch by'):
         list(export_command.export(part, tmp_path, (64, 64)))
     assert list(tmp_path.iterdir()) == []
