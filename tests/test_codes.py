@@ -7,7 +7,7 @@ import torch
 import yaml
 from parity import config_with
 from PIL import Image
-from test_commands import complaint
+from test_commands import ROOT, complaint, save_noise
 from tiny import flags, make_model
 
 import test as test_command
@@ -160,3 +160,21 @@ def test_the_pictures_of_two_codes_differ(model, tmp_path):
         test_command.main(flags(model, output_folder=tmp_path / name, input=model['inputs'] / '0.png', style_code=code))
     one, two = (np.array(Image.open(tmp_path / name / 'output000.jpg')).astype(int) for name in ('one', 'two'))
     assert np.abs(one - two).mean() > 1
+
+
+def test_the_codes_of_bicyclegan_have_its_own_length(tmp_path, capsys):
+    from baseline_translate import BicycleGAN_Translator
+    from config import load_config
+    path = ROOT / 'configs' / 'demo_drawn_small_bicyclegan.yaml'
+    config = load_config(path, 'BicycleGAN')
+    config['gen'].update(dim=8, noise_dim=3, enc_dim=8)
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
+    networks = BicycleGAN_Translator.networks(config, 'BicycleGAN')
+    torch.save({name: network.state_dict() for name, network in networks.items()}, tmp_path / 'gen.pt')
+    save_noise(tmp_path / 'in.png')
+    given = flags({'config': tmp_path / 'config.yaml', 'checkpoint': tmp_path / 'gen.pt', 'device': 'cpu'},
+                  trainer='BicycleGAN', input=tmp_path / 'in.png', output_folder=tmp_path / 'out')
+    assert '8 numbers, a style of this model has 3' in complaint(capsys, test_command.main, *given,
+                                                                 f'--style_code={GOOD}')
+    test_command.main([*given, '--style_code=1,2,-3', f'--save_styles={tmp_path / "codes.txt"}'])
+    assert (tmp_path / 'codes.txt').read_text() == '1,2,-3\n'
