@@ -157,15 +157,24 @@ def _bare_convolution(conv: nn.Conv2d) -> nn.Conv2d:
     return bare
 
 
+def _mean(x: Tensor, *axes: int) -> Tensor:
+    # Axis by axis: onnxruntime adds up number by number, and over millions of them at once, digits are lost.
+    for axis in axes:
+        x = x.mean(axis, keepdim=True)
+    return x
+
+
 def _instance_norm(self: nn.Module, x: Tensor, adain: Tensor | None = None) -> Tensor:
-    centred = x - x.mean((2, 3), keepdim=True)
-    x = centred / (centred.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
+    centred = x - _mean(x, 3, 2)
+    x = centred / (_mean(centred.square(), 3, 2) + self.eps).sqrt()
     return x if adain is None else x * adain[:, 1, :, None, None] + adain[:, 0, :, None, None]
 
 
 def _layer_norm(self: LayerNorm, x: Tensor) -> Tensor:
-    mean, std = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
-    return (x - mean) / (std + self.eps) * self.gamma[:, None, None] + self.beta[:, None, None]
+    count = x.shape[1] * x.shape[2] * x.shape[3]
+    centred = x - _mean(x, 3, 2, 1)
+    std = (_mean(centred.square(), 3, 2, 1) * (count / (count - 1))).sqrt()
+    return centred / (std + self.eps) * self.gamma[:, None, None] + self.beta[:, None, None]
 
 
 def _upsample(self: UpsampleConv2dBlock, x: Tensor, adain: Tensor | None = None) -> Tensor:
