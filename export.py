@@ -8,9 +8,9 @@
     style_b.onnx    image (N, C', H, W), each side at least 16 -> style (N, style_dim). Not for UNIT.
 
 Images are in [-1, 1]; a file's metadata says so, what the sides must be multiples of, and which shorter side images had
-in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of
-the same values. `pip install -r requirements-export.txt` brings what it takes; scripts/use_onnx.py uses the files with
-numpy and onnxruntime alone.
+in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of the same
+values. `pip install -r requirements-export.txt` brings what it takes; scripts/use_onnx.py uses the files
+without PyTorch.
 """
 import copy
 import os
