@@ -108,6 +108,11 @@ class BicycleGAN_Translator(CycleGAN_Translator):
         """Whether an input has several outputs: always."""
         return True
 
+    @property
+    def style_length(self) -> int:
+        """How many numbers a code has."""
+        return self.config['gen']['noise_dim']
+
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
         """Codes from the prior N(0, 1): (*n, noise_dim, 1, 1)."""
         return torch.randn((*n, self.config['gen']['noise_dim'], 1, 1), generator=generator).to(self.device)

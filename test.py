@@ -3,6 +3,7 @@
     python test.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --input inputs/edges2shoes_edge.jpg --output_folder outputs/shoe --num_style 10
     python test.py … --style inputs/edges2shoes_shoe.jpg
+    python test.py … --save_styles outputs/shoe/styles.txt     # and with --style_code, again
 """
 import gc
 
@@ -10,6 +11,7 @@ gc.disable()   # an import leaves no garbage: to look for it among all of PyTorc
 
 import torch  # noqa: E402
 
+from codes import add_code_flags, check_code_flags, given_codes, write_codes  # noqa: E402
 from config import load_config  # noqa: E402
 from data import BadInput  # noqa: E402
 from methods import METHODS  # noqa: E402
@@ -32,6 +34,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser = TranslationParser('Translate one image, with sampled styles or with that of an example image.', seed=10)
     parser.add_argument('--input', required=True, help='the image to translate')
     parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
+    add_code_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -41,10 +44,12 @@ def main(argv: list[str] | None = None) -> None:
     config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if opts.style and not METHODS[opts.trainer].guided:
         raise BadInput(f'--style {opts.style}: {opts.trainer} has no styles; leave it out, or use --trainer MUNIT')
+    check_code_flags(opts)
     translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
                                  opts.compile, opts.encoder_noise)
     image = translator.read(opts.input, translator.source, opts.new_size)
     example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
+    codes = given_codes(opts, translator)
     folder = make_folder(opts.output_folder, '--output_folder')
 
     torch.manual_seed(opts.seed)
@@ -53,7 +58,10 @@ def main(argv: list[str] | None = None) -> None:
     elif opts.style:
         names, styles = ['output000.jpg'], translator.encode_style(example)
     else:
-        names, styles = [f'output{i:03d}.jpg' for i in range(opts.num_style)], translator.draw_styles(opts.num_style)
+        styles = translator.draw_styles(opts.num_style) if codes is None else codes
+        names = [f'output{i:03d}.jpg' for i in range(len(styles))]
+    if opts.save_styles:
+        write_codes(styles, opts.save_styles, '--save_styles')
     outputs = translator.translate(image, styles)
 
     pictures = [*zip(names, outputs, strict=True)] + ([] if opts.output_only else [('input.jpg', image[0])])

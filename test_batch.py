@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from codes import add_code_flags, check_code_flags, given_codes, write_codes
 from config import load_config
 from data import BadInput, list_folder, map_ahead
 from metrics import (
@@ -70,6 +71,7 @@ def parse_arguments(argv: list[str] | None = None):
                              'pixels than so many of 256×256')
     parser.add_argument('--num_workers', type=at_least(0), default=min(8, os.cpu_count() or 1),
                         help='threads that read images, and as many that write them; 0: all in turn')
+    add_code_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -77,15 +79,24 @@ def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
     device = choose_device(opts.device)
     config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    check_code_flags(opts)
+    if opts.save_styles and not (opts.synchronized or opts.style_code):
+        raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
+                       f'the saved codes give the same outputs again')
     paths = list_images(opts.input_folder)
     inception = load_classifier(opts).to(device) if opts.compute_IS or opts.compute_CIS else None
     translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
                                  opts.compile, opts.encoder_noise)
+    styles = given_codes(opts, translator)
+    opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)
 
     torch.manual_seed(opts.seed)
+    if opts.save_styles:
+        styles = translator.draw_styles(opts.num_style) if styles is None else styles
+        write_codes(styles, opts.save_styles, '--save_styles')
     start = time.perf_counter()
-    done, probabilities = translate_all(translator, paths, output_folders, opts, inception)
+    done, probabilities = translate_all(translator, paths, output_folders, opts, inception, styles)
     print(f'translated {done} images into {output_folders[0]}'
           + (f' … {output_folders[-1]}' if len(output_folders) > 1 else '')
           + f', {done / (time.perf_counter() - start):.3g} images/s')
@@ -102,10 +113,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def translate_all(translator: Translator, paths: Sequence[Path], output_folders: Sequence[Path],
-                  opts: argparse.Namespace, inception: nn.Module | None = None) -> tuple[int, list[Tensor]]:
+                  opts: argparse.Namespace, inception: nn.Module | None = None,
+                  styles: Tensor | None = None) -> tuple[int, list[Tensor]]:
     """Translate the files and write what comes out; those that cannot be read are named on stderr.
 
     Threads read what comes next and write what is done while the networks compute.
+
+    Args:
+        styles: for all of them, (S, style_dim, 1, 1); None to draw as `opts` says.
 
     Returns:
         How many were translated, and the classifier's p(y|x) of their outputs, (S, classes) for each.
@@ -115,8 +130,9 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
     """
     done, probabilities = 0, {}
     at_once = pixels_at_once(translator.device, opts.batch_size)
-    read = map_ahead(lambda image: read_image(image, translator, opts.new_size), with_styles(translator, paths, opts),
-                     opts.num_workers, ahead=opts.num_workers + opts.batch_size)
+    read = map_ahead(lambda image: read_image(image, translator, opts.new_size),
+                     with_styles(translator, paths, opts, styles), opts.num_workers,
+                     ahead=opts.num_workers + opts.batch_size)
     with tqdm(total=len(paths), unit=' images', disable=None, dynamic_ncols=True) as bar, \
             contextlib.closing(read), Beside(opts.num_workers, most=WRITES_AHEAD * opts.num_workers) as beside:
         for batch in batches(readable(read, bar), opts.batch_size):
@@ -146,11 +162,14 @@ def pixels_at_once(device: torch.device, batch_size: int) -> int:
     return max(PIXELS_AT_ONCE, batch_size * PIXELS_A_PLACE)   # 1: as test.py, to the last digit
 
 
-def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace) -> Iterator[Input]:
+def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace,
+                styles: Tensor | None = None) -> Iterator[Input]:
     """The files, each with its styles: drawn in their order before any is read, so that broken ones change nothing."""
-    styles = translator.draw_styles(opts.num_style) if translator.samples and opts.synchronized else None
+    each_its_own = styles is None and translator.samples and not opts.synchronized
+    if styles is None and translator.samples and opts.synchronized:
+        styles = translator.draw_styles(opts.num_style)
     for position, path in enumerate(paths):
-        if translator.samples and not opts.synchronized:
+        if each_its_own:
             styles = translator.draw_styles(opts.num_style)
         yield Input(position, path, styles)
 

@@ -107,6 +107,11 @@ class Translator:
         """Whether an input has several outputs."""
         return self.trainer == 'MUNIT' or self.encoder_noise
 
+    @property
+    def style_length(self) -> int:
+        """How many numbers a style code has, where the method has such."""
+        return self.config['gen']['style_dim']
+
     def read(self, path: str, domain: str, new_size: int | None = None) -> Tensor:
         """The image at `path` as domain 'a' or 'b' wants it: (1, C, H, W) in [-1, 1].
 

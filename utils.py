@@ -51,21 +51,34 @@ class Parser(OneLineParser):
         self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
                           help='images with more, in the file or after resizing, are refused')
 
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
+        # is taken as a value when there is a space in front.
+        words = sys.argv[1:] if args is None else args
+        words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
+        return super().parse_known_args(words, namespace)
 
-class TranslationParser(Parser):
+
+class DirectionParser(Parser):
+    """The flags of what takes one direction of a model and writes into a folder."""
+
+    def __init__(self, description: str, config: str | None = None):
+        super().__init__(description, config)
+        self.add_argument('--output_folder', required=True, help='where the results go')
+        self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+        self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+
+
+class TranslationParser(DirectionParser):
     """The flags that test.py and test_batch.py have in common."""
 
     def __init__(self, description: str, seed: int, config: str | None = None):
         super().__init__(description, config)
-        self.add_argument('--output_folder', required=True, help='where the pictures go')
-        self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
-        self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
         self.add_argument('--seed', type=at_least(-2 ** 63, 2 ** 63 - 1), default=seed, help='of the sampled styles')
         self.add_argument('--num_style', type=at_least(1, 10_000), default=10, help='how many styles to sample')
         self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
         self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
-        self.add_argument('--new_size', type=at_least(0), help='resize the shorter side to this, 0: keep the '
-                          "file's size (default: the config's new_size)")
+        add_new_size(self)
         self.add_argument('--normalize', action='store_true',
                           help='stretch each output to the full range, as the original did')
         self.add_argument('--precision', default='fp32', choices=PRECISIONS,
@@ -73,6 +86,12 @@ class TranslationParser(Parser):
         add_encoder_noise(self)
         self.add_argument('--compile', action='store_true',
                           help='compile the networks first: a minute that pays for large folders')
+
+
+def add_new_size(parser: argparse.ArgumentParser) -> None:
+    """The flag --new_size."""
+    parser.add_argument('--new_size', type=at_least(0), help="resize the shorter side to this, 0: keep the file's size "
+                        "(default: the config's new_size)")
 
 
 def add_encoder_noise(parser: argparse.ArgumentParser) -> None:

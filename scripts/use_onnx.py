@@ -1,0 +1,66 @@
+"""Translate a picture with what export.py wrote: numpy and onnxruntime compute, Pillow reads and writes.
+
+    python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png
+    python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png --style_code=1,0,0,0,0,0,0,-1
+    python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png \\
+        --style outputs/onnx/style_b.onnx inputs/edges2shoes_shoe.jpg
+"""
+import argparse
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+
+def run(model: onnxruntime.InferenceSession, pixels: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
+    """What a file of export.py makes of pixels (H, W, 3), 0 to 255, and of a style code (1, n), if it takes one."""
+    step = int(model.get_modelmeta().custom_metadata_map['sides_multiple_of'])
+    pixels = pixels[:pixels.shape[0] // step * step, :pixels.shape[1] // step * step] / 127.5 - 1
+    image, *style = model.get_inputs()
+    if image.shape[1] == 1:   # a grey domain
+        pixels = pixels @ np.array([[0.299], [0.587], [0.114]])
+    fed = {'image': pixels.transpose(2, 0, 1)[None].astype(np.float32)}
+    if style:
+        fed['style'] = np.random.standard_normal((1, style[0].shape[1])) if code is None else code
+        fed['style'] = fed['style'].astype(np.float32)
+    return model.run(None, fed)[0]
+
+
+def load(path: str) -> onnxruntime.InferenceSession:
+    """A file of export.py."""
+    return onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+
+
+def read(path: str, model: onnxruntime.InferenceSession) -> np.ndarray:
+    """A picture's pixels (H, W, 3), of the size that the model was trained with."""
+    with Image.open(path) as image:
+        scale = int(model.get_modelmeta().custom_metadata_map['shorter_side']) / min(image.size)
+        size = [round(side * scale) for side in image.size]
+        return np.array(image.convert('RGB').resize(size, Image.Resampling.BILINEAR))
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description='Translate a picture with ONNX files.')
+    parser.add_argument('model', help='an a2b.onnx')
+    parser.add_argument('input', help='the picture')
+    parser.add_argument('output', help='where its translation goes')
+    parser.add_argument('--style_code', default='', help='the numbers of a style; otherwise one is drawn')
+    parser.add_argument('--style', nargs=2, metavar=('STYLE_B.onnx', 'PICTURE'), help='take the style of a picture')
+    opts = parser.parse_args(argv)
+    model, code = load(opts.model), None
+    if opts.style:
+        encoder = load(opts.style[0])
+        code = run(encoder, read(opts.style[1], encoder))
+    elif opts.style_code:
+        code = np.array([opts.style_code.split(',')], dtype=np.float32)
+    output = run(model, read(opts.input, model), code)[0].transpose(1, 2, 0)
+    pixels = ((output + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(opts.output)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except Exception as error:   # onnxruntime's and Pillow's have no common name
+        sys.exit(f'use_onnx.py: {" ".join(str(error).split())}')
