@@ -1,15 +1,12 @@
 """Dirt: each kind does what it is called, at any size; the twin of a test set keeps names and sizes."""
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from PIL import Image
 
 from dirt import GAPS, KINDS, NUMBERS, SMUDGES, SPECKS, STROKES, soil
+from scripts import draw_dirty_twin
+from utils import run_command
 
-ROOT = Path(__file__).parents[1]
 SECOND, STROKE, SPECK, SMUDGE, GAP = range(KINDS)
 
 
@@ -77,8 +74,7 @@ def test_colours_and_wide_images():
 
 
 def twin(*arguments):
-    return subprocess.run([sys.executable, 'scripts/draw_dirty_twin.py', *map(str, arguments)], cwd=ROOT,
-                          capture_output=True, text=True)
+    draw_dirty_twin.main([str(argument) for argument in arguments])
 
 
 def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_path):
@@ -86,11 +82,11 @@ def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_
     for name, size in (('one.png', 64), ('two.jpg', 96)):
         Image.fromarray(((drawing(size)[0, 0] + 1) * 127).byte().numpy()).save(tmp_path / 'clean' / name)
     for output, seed in (('first', 1), ('again', 1), ('other', 2)):
-        run = twin('--input', tmp_path / 'clean', '--output', tmp_path / output, '--seed', seed)
-        assert run.returncode == 0, run.stderr
+        twin('--input', tmp_path / 'clean', '--output', tmp_path / output, '--seed', seed)
     names = sorted(path.name for path in (tmp_path / 'first').iterdir())
     assert names == ['one.png', 'two.jpg']
-    assert Image.open(tmp_path / 'first' / 'two.jpg').size == (96, 96)
+    with Image.open(tmp_path / 'first' / 'two.jpg') as picture:
+        assert picture.size == (96, 96)
     contents = {output: [(tmp_path / output / name).read_bytes() for name in names]
                 for output in ('clean', 'first', 'again', 'other')}
     assert contents['first'] == contents['again'] and contents['first'] != contents['other']
@@ -98,7 +94,11 @@ def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_
 
 @pytest.mark.parametrize('arguments, line', [
     (('--input', 'nowhere', '--output', '{tmp}/x'), '--input nowhere: no such folder'),
-    (('--input', 'inputs', '--output', 'inputs'), '--output inputs: that is --input')])
-def test_the_twin_of_nothing_is_one_line(tmp_path, arguments, line):
-    run = twin(*(argument.format(tmp=tmp_path) for argument in arguments))
-    assert run.returncode == 2 and run.stderr.startswith(line) and run.stderr.count('\n') == 1
+    (('--input', '{tmp}', '--output', '{tmp}'), '--output {tmp}: that is --input')])
+def test_the_twin_of_nothing_is_one_line(tmp_path, capsys, arguments, line):
+    Image.new('L', (32, 32)).save(tmp_path / 'one.png')
+    with pytest.raises(SystemExit) as exit_info:
+        run_command(lambda: twin(*(argument.format(tmp=tmp_path) for argument in arguments)))
+    complaint = capsys.readouterr().err
+    assert exit_info.value.code == 2 and complaint.startswith(line.format(tmp=tmp_path))
+    assert complaint.count('\n') == 1
