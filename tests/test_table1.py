@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -108,8 +109,8 @@ def test_the_table_has_what_the_paper_has_and_real_data_last(done):
             assert row['figures'][name] == {'mean': figures[name], 'deviation': None}
         assert sorted(row['along']) == ['2', '4']
     assert any('CycleGAN has under a tenth' in line for line in content['findings'])
-    for name in ('sheet.png', 'curves.png'):
-        assert (done / 'out' / name).stat().st_size > 1000 or name == 'curves.png'
+    assert (done / 'out' / 'sheet.png').stat().st_size > 1000
+    assert (done / 'out' / 'curves.png').exists() == (find_spec('matplotlib') is not None)
 
 
 def test_what_is_done_is_passed_over_and_what_is_missing_is_made_again(done, capfd):
