@@ -35,8 +35,8 @@ class WeightAverage(nn.Module):
 class StyleStatistics(nn.Module):
     """Running mean and variance of a domain's style codes, held against the prior N(0, 1) that translation draws from.
 
-    The paper proves that the two agree at the optimum (section 4, proposition 3); away from it, sampled styles are not
-    those that the encoder knows.
+    The paper proves that the two agree at the optimum (section 4, latent distribution matching); away from it, sampled
+    styles are not those that the encoder knows.
     """
 
     def __init__(self, style_dim: int):

@@ -31,6 +31,20 @@ def write_file(content: dict, path: Path) -> int:
     return zlib.crc32(memory.getbuffer())
 
 
+def put_file(content: dict, path: Path, flag: str) -> None:
+    """Write a checkpoint that the user named: whole, or not at all.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    beside = path.with_name(path.name + '.part')
+    try:
+        write_file(content, beside)
+        os.replace(beside, path)
+    except OSError as error:
+        raise BadInput(f'{flag} {shown(path)}: cannot be written ({error.strerror or error})') from None
+
+
 def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     """Read a checkpoint of any PyTorch since 0.3 onto the CPU. Nothing that a file contains is executed.
 

@@ -46,9 +46,9 @@ def soil(images: Tensor, numbers: Tensor) -> Tensor:
     def distance(places: Tensor) -> Tensor:
         return (at - (places * size)[:, :, None, None]).norm(dim=-1)
 
-    def spots(spots: Tensor, smallest: float, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+    def spots(drawn: Tensor, smallest: float, largest: float) -> tuple[Tensor, Tensor, Tensor]:
         """Of (N, 4·K): distances from the places (N, K, H, W), radii and strengths (N, K)."""
-        x, y, radius, strength = spots.unflatten(1, (-1, 4)).unbind(2)
+        x, y, radius, strength = drawn.unflatten(1, (-1, 4)).unbind(2)
         return distance(torch.stack([x, y], -1)), smallest + (largest - smallest) * radius ** 2, strength
 
     # A faint second time the picture itself, turned, stretched and shifted a little.

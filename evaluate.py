@@ -28,7 +28,7 @@ from metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
 from pixels import expected_coverage
 from precision import PRECISIONS
 from utils import (
-    Parser,
+    DirectionParser,
     add_encoder_noise,
     at_least,
     choose_device,
@@ -87,15 +87,11 @@ OWN = (
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Measure one direction of a model.')
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
-    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+    parser = DirectionParser('Measure one direction of a model.', output_folder='outputs/evaluation')
     parser.add_argument('--data_root', help="a folder of testA, testB (and trainA, trainB for FID), in the config's "
                                             "place")
     parser.add_argument('--dirty_root', help='a folder with a dirty twin of the test images (scripts/'
                                              'draw_dirty_twin.py): also measure what becomes of dirty inputs')
-    parser.add_argument('--output_folder', default='outputs/evaluation',
-                        help='where figures.json and sheet.png go')
     parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
     parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of styles, guides and pairs')
     parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='of the translation')

@@ -62,9 +62,10 @@ class Parser(OneLineParser):
 class DirectionParser(Parser):
     """The flags of what takes one direction of a model and writes into a folder."""
 
-    def __init__(self, description: str, config: str | None = None):
+    def __init__(self, description: str, config: str | None = None, output_folder: str | None = None):
         super().__init__(description, config)
-        self.add_argument('--output_folder', required=True, help='where the results go')
+        self.add_argument('--output_folder', required=output_folder is None, default=output_folder,
+                          help='where the results go')
         self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
         self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
 

@@ -4,7 +4,6 @@
 
 Networks compute with 32-bit numbers of what is read. For shipping; to go on training, keep the whole file.
 """
-import os
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from checkpoints import kind_of_file, load_file, write_file  # noqa: E402
+from checkpoints import kind_of_file, load_file, put_file  # noqa: E402
 from data import BadInput, shown  # noqa: E402
 from utils import OneLineParser, make_folder, run_command  # noqa: E402
 
@@ -31,12 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'--input {shown(opts.input)}: has weights beyond 65504, more than half precision holds')
     output = Path(opts.output)
     make_folder(output.parent, '--output')
-    beside = output.with_name(output.name + '.part')
-    try:
-        write_file(halved, beside)
-        os.replace(beside, output)
-    except OSError as error:
-        raise BadInput(f'--output {shown(output)}: cannot be written ({error.strerror or error})') from None
+    put_file(halved, output, '--output')
     print(f'wrote {output}, {output.stat().st_size / 2 ** 20:.1f} MiB')
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from checkpoints import load_file, write_file  # noqa: E402
+from checkpoints import load_file, put_file  # noqa: E402
 from classifier import (  # noqa: E402
     INCEPTION_SIZE,
     LARGEST_PICTURE,
@@ -78,12 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     fit(network, pictures, labels[:len(train)], opts, device)
     accuracy = accuracy_of(network, pictures, labels, range(len(train), len(labels)), device)
     commonest = labels[len(train):].bincount().max().item() / len(held_out)
-    try:
-        beside = output.with_name(output.name + '.part')
-        write_file({key: value.cpu() for key, value in network.state_dict().items()}, beside)
-        os.replace(beside, output)
-    except OSError as error:
-        raise BadInput(f'--output {shown(output)}: cannot be written ({error.strerror or error})') from None
+    put_file({key: value.cpu() for key, value in network.state_dict().items()}, output, '--output')
     print(f'{len(classes)} classes: {", ".join(classes)}')
     print(f'accuracy on {len(held_out)} held-out pictures: {accuracy:.4f} (always the commonest class: '
           f'{commonest:.4f}), trained on {len(train)}')
