@@ -19,7 +19,6 @@ from methods import METHODS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 from precision import PRECISIONS
 
-TRAINERS = ('MUNIT', 'UNIT')   # that share `KEYS`
 REQUIRED = object()
 MAX_CONFIG_BYTES = 128 * 2 ** 10
 MAX_CONFIG_VALUES = 1000
@@ -35,7 +34,7 @@ class Key(NamedTuple):
     choices: tuple = ()
     low: float | None = None
     high: float | None = None
-    trainers: tuple = TRAINERS
+    trainers: tuple = ()   # none: all. A method of one's own needs what the one needs whose schema it takes
 
 
 def _count(**options) -> Key:
@@ -336,8 +335,8 @@ def _check_section(section: dict, keys: dict[str, Key], trainer: str, prefix: st
             if fault:
                 faults.append(f'{prefix}{name}: {fault}')
         elif key.default is REQUIRED:
-            if trainer in key.trainers:
-                needed = f' (needed by --trainer {trainer})' if key.trainers != TRAINERS else ''
+            if not key.trainers or METHODS[trainer].schema in key.trainers:
+                needed = f' (needed by --trainer {trainer})' if key.trainers else ''
                 faults.append(f'{prefix}{name}: missing{needed}')
         elif key.default is not GIVEN_ELSEWHERE:
             section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
@@ -397,7 +396,7 @@ def _check_sizes(config: dict, trainer: str) -> list[str]:
     size_names = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
     gen, dis = config['gen'], config['dis']
     step = 2 ** gen['n_downsample']
-    smallest = max(2 * step, 2 ** STYLE_HALVINGS if trainer == 'MUNIT' else 4)
+    smallest = max(2 * step, 2 ** STYLE_HALVINGS if METHODS[trainer].schema == 'MUNIT' else 4)
     if config['vgg_w'] > 0:
         smallest = max(smallest, 16)   # relu5_3 is an eighth of it, and its instance norm wants more than one value
     for name in ('crop_image_height', 'crop_image_width'):
@@ -418,15 +417,16 @@ def _check_sizes(config: dict, trainer: str) -> list[str]:
 def _check_baseline_sizes(config: dict, trainer: str) -> list[str]:
     """As `_check_sizes`, of the baselines; fills in what hangs on other keys: schedule and levels of a U-Net."""
     faults, gen, dis = [], config['gen'], config['dis']
+    known = SCHEMAS[METHODS[trainer].schema].gen   # a config may have keys of other methods
     sizes = [config[name] for name in ('crop_image_height', 'crop_image_width')]
-    if 'n_res' not in gen:   # a U-Net: as many levels as lead to whole numbers, 8 at most
+    if 'n_res' not in known:   # a U-Net: as many levels as lead to whole numbers, 8 at most
         even = [n for n in range(1, 9) if all(size % 2 ** n == 0 for size in sizes)]
         gen.setdefault('n_downsample', max(even, default=1))
     step = 2 ** gen['n_downsample']
     smallest = 3 * 2 ** (dis['n_layer'] + dis['num_scales'] - 1)
-    if 'enc_res' in gen:
+    if 'enc_res' in known:
         smallest = max(smallest, 2 ** (gen['enc_res'] + 1))
-    if 'n_res' in gen:
+    if 'n_res' in known:
         smallest = max(smallest, 2 * step, 4)
     for name, size in zip(('crop_image_height', 'crop_image_width'), sizes, strict=True):
         for size_name in ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']:

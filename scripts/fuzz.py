@@ -34,9 +34,11 @@ import yaml  # noqa: E402
 from PIL import Image  # noqa: E402
 from PIL.PngImagePlugin import PngInfo  # noqa: E402
 
+from baselines import PatchDiscriminator, ResnetGenerator, UNetGenerator  # noqa: E402
 from checkpoints import load_file, load_networks, load_vgg_weights  # noqa: E402
 from config import load_config  # noqa: E402
 from data import BadInput, Transform, describe_images, list_folder, read_image, read_list  # noqa: E402
+from methods import METHODS  # noqa: E402
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16  # noqa: E402
 from utils import at_least, run_command  # noqa: E402
 
@@ -92,7 +94,8 @@ class Configs:
         self.path, self.folder = folder / 'c.yaml', folder
         whole = yaml.safe_load((ROOT / 'configs' / 'demo_edges2handbags_folder.yaml').read_text(encoding='utf-8'))
         few = {key: whole[key] for key in ('lr', 'max_iter', 'init', 'gen', 'new_size', 'data_root', 'beta1')}
-        self.seeds = [*[yaml.safe_dump(whole).encode()] * 2, *[yaml.safe_dump(few).encode()] * 4,
+        others = [path.read_bytes() for path in sorted((ROOT / 'configs').glob('demo_drawn_small_*gan*.yaml'))]
+        self.seeds = [*[yaml.safe_dump(whole).encode()] * 2, *others, *[yaml.safe_dump(few).encode()] * 4,
                       b'lr: 1e-4\ngen: {dim: 64, activ: relu}\ndis: {dim: 64}\n', b'a: &a [1, 2]\nb: *a\n']
         self.run_me = f'!!python/object/apply:os.system ["touch {marker}"]\n'.encode()
         self.tokens = [*self.TOKENS, self.run_me]
@@ -106,7 +109,7 @@ class Configs:
         self.path.write_bytes(content)
 
     def read(self, rng: random.Random) -> None:
-        load_config(self.path, 'MUNIT' if rng.random() < 0.9 else 'UNIT', data=rng.random() < 0.1)
+        load_config(self.path, 'MUNIT' if rng.random() < 0.7 else rng.choice(tuple(METHODS)), data=rng.random() < 0.1)
 
     def _nasty(self, rng: random.Random) -> bytes:
         n = rng.choice((3, 9, 30, 200))
@@ -285,7 +288,10 @@ class Checkpoints:
     def __init__(self, folder: Path, marker: Path):
         self.path, self.marker = folder / 'file.pt', marker
         torch.manual_seed(0)
-        self.networks = {'gen': AdaINGen(1, GEN), 'unit': VAEGen(1, GEN), 'dis': MsImageDis(1, DIS)}
+        self.networks = {'gen': AdaINGen(1, GEN), 'unit': VAEGen(1, GEN), 'dis': MsImageDis(1, DIS),
+                         'resnet': ResnetGenerator(1, 1, {**GEN, 'dropout': 0.5}),
+                         'unet': UNetGenerator(1, 1, {**GEN, 'dropout': 0.5, 'noise_dim': 2}, everywhere=True),
+                         'patches': PatchDiscriminator(1, DIS)}
         self.vgg = Vgg16()
         self.states = {name: network.state_dict() for name, network in self.networks.items()}
         optimizer = torch.optim.Adam(self.networks['dis'].parameters())

@@ -35,15 +35,18 @@ import torch._inductor  # noqa: E402, F401  (what deterministic mode imports: tw
 import yaml  # noqa: E402
 from parity import config_with  # noqa: E402
 from PIL import Image  # noqa: E402
+from test_baselines import GEN  # noqa: E402
+from test_baselines import TINY as TINY_BASELINE  # noqa: E402
 from test_runs import TINY, UNIT, assert_same_run, tensors  # noqa: E402
 
 import train  # noqa: E402
 from logs import _records  # noqa: E402
+from methods import METHODS  # noqa: E402
 from trainer import MUNIT_Trainer  # noqa: E402
 from utils import at_least, run_command  # noqa: E402
 
 PARTS = ('kills', 'fuzz', 'soak', 'full', 'saving')
-TRAINERS = ('MUNIT', 'UNIT')
+TRAINERS = tuple(METHODS)
 STEPS = 40
 STANDARD_INTERVAL = 10_000   # snapshot_save_iter of the original's configs
 POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -142,11 +145,11 @@ class Child:
         return [line for line in re.split(r'[\r\n]+', self.text('.err')) if line.strip() and '|' not in line]
 
 
-def make_data(root: Path) -> Path:
-    """Folders of a few small random images."""
+def make_data(root: Path, paired: bool) -> Path:
+    """Folders of a few small random images; of pairs, as many in A as in B."""
     for i, folder in enumerate(('trainA', 'trainB', 'testA', 'testB')):
         (root / folder).mkdir(parents=True)
-        for j in range(5 + i):
+        for j in range(5 if paired else 5 + i):
             values = np.random.RandomState(10 * i + j).randint(0, 256, (40, 44, 3), dtype=np.uint8)
             Image.fromarray(values).save(root / folder / f'{j}.png')
     return root
@@ -157,16 +160,22 @@ class Workshop:
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.seed = folder, seed
-        self.data = make_data(folder / 'data')
+        self.data = {paired: make_data(folder / f'data_{name}', paired)
+                     for paired, name in ((False, 'unpaired'), (True, 'paired'))}
         self.references, self.seconds, self.saving = {}, {}, 0.0
 
     def arguments(self, out: Path, trainer: str, *more: str, **changes) -> list[str]:
         """The command line of a small run into `out`, whose config lies beside it."""
         config = out.parent / f'{out.name}_config' / 'tiny.yaml'
         config.parent.mkdir(parents=True, exist_ok=True)
-        content = {**TINY, 'snapshot_save_iter': 2, 'data_root': str(self.data), 'max_iter': STEPS,
-                   **(UNIT if trainer == 'UNIT' else {}), **changes}
-        config.write_text(yaml.safe_dump(config_with(**content)))
+        content = {**TINY, 'snapshot_save_iter': 2, 'data_root': str(self.data[METHODS[trainer].paired]),
+                   'max_iter': STEPS, **changes}
+        if trainer in GEN:
+            content = {**TINY_BASELINE, **content, 'gen': GEN[trainer], 'dis': TINY_BASELINE['dis'],
+                       'batch_size': 2 if trainer == 'BicycleGAN' else 1}
+        else:
+            content = config_with(**{**content, **(UNIT if trainer == 'UNIT' else {})})
+        config.write_text(yaml.safe_dump(content))
         return ['--config', str(config), '--output_path', str(out), '--device', 'cpu', '--trainer', trainer,
                 '--seed', str(self.seed), *more]
 
@@ -184,6 +193,11 @@ class Workshop:
             self.saving = self.seconds[trainer] * sum(seen) / len(seen) / (STEPS // 2)
             self.references[trainer] = out
         return self.references[trainer]
+
+
+def trainer_and_workers(number: int) -> tuple[str, int]:
+    """Of the run of that number: each trainer in turn, with 0 and 2 loader workers."""
+    return TRAINERS[number % len(TRAINERS)], (0, 2)[number // len(TRAINERS) % 2]
 
 
 def checkpoints_of(out: Path) -> Path:
@@ -244,7 +258,7 @@ def kills(shop: Workshop, count: int, rng: random.Random, faults: list[str]) -> 
     began = time.monotonic()
     while counts['kills'] < count:
         counts['chains'] += 1
-        trainer, workers = TRAINERS[counts['chains'] % 2], (0, 2)[counts['chains'] // 2 % 2]
+        trainer, workers = trainer_and_workers(counts['chains'])
         reference, out = shop.reference(trainer), shop.folder / f'chain_{counts["chains"]}'
         settings = {'num_workers': workers, **rng.choice(({}, {'keep_snapshots': 1}, {'keep_snapshots': 3}))}
         arguments = shop.arguments(out, trainer, '--resume', **settings)
@@ -430,7 +444,7 @@ def limit_files(child: Child, out: Path, room: int):
 
 def full_once(shop, out, number, rng, faults, make_full) -> bool:
     """Whether one run ended and went on as it should."""
-    trainer, workers = TRAINERS[number % 2], (0, 2)[number // 2 % 2]
+    trainer, workers = trainer_and_workers(number)
     for attempt in range(20):
         shutil.rmtree(out, ignore_errors=True)
         checkpoints, log = checkpoints_of(out), shop.folder / f'full_{out.name}_{number}_{attempt}'
