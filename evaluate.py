@@ -75,6 +75,7 @@ OWN = (
     Own('pattern agreement, guided', figures.pattern_agreement, 'higher', ('guided',)),
     Own('pattern agreement, sampled', figures.pattern_agreement_sampled, '', ('sampled', 'wanted')),
     Own('colour diversity', figures.colour_diversity, 'higher', ('sampled',)),
+    Own('pixel diversity', figures.pixel_diversity, 'higher', ('spread',)),
     Own('pattern entropy', figures.pattern_entropy, 'higher', ('sampled',)),
     Own('coverage', figures.coverage, 'higher', ('sampled',)),
     Own('outside the real ones', figures.outside, 'lower', ('sampled',)),

@@ -154,6 +154,7 @@ class Seen:
     sampled: list[list[tuple[Palette, str]]] = field(default_factory=list)
     guided: list[tuple[Palette, str]] = field(default_factory=list)
     wanted: list[Factors] = field(default_factory=list)        # of the pictures that guided
+    spread: list[float] = field(default_factory=list)          # squared ΔE of the samples' pixels
     recon_source: list[float] = field(default_factory=list)
     recon_target: list[float] = field(default_factory=list)
     styles: list[Tensor] = field(default_factory=list)         # put into the samples: (S, style_dim)
@@ -201,6 +202,7 @@ def see(model: Model, images: TestImages, seed: int, name: str,
             drawn = edges(clean)
             f1 = torch.stack([edge_f1(edges(outputs[:, j]), drawn, tolerance) for j in range(num_samples)])
             seen.f1_sampled += f1.mean(0).tolist()
+            seen.spread += [pixels.mean_squared_difference(of_one) for of_one in outputs]
             if guided is not None:
                 seen.f1_guided += edge_f1(edges(guided), drawn, tolerance).tolist()
             if images.has_colours:
@@ -238,7 +240,8 @@ def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Ten
 def real_seen(images: TestImages, seed: int) -> Seen:
     """What would be seen of a perfect model: the inputs' true counterparts, and real pictures for samples.
 
-    For ten samples of one input stand ten random real pictures, a hundred times; for the guided output, its guide.
+    For ten samples of one input stand ten random real pictures, a hundred times (of whole pictures, a hundred pairs);
+    for the guided output, its guide.
     """
     seen, generator = Seen(), torch.Generator().manual_seed(seed)
     tolerance = tolerance_of(images.height, images.width)
@@ -256,6 +259,9 @@ def real_seen(images: TestImages, seed: int) -> Seen:
         every = list(looks.values())
         seen.sampled = [[every[i] for i in torch.randperm(len(every), generator=generator)[:NUM_SAMPLES]]
                         for _ in range(GROUPS_OF_REAL)]
+    for _ in range(GROUPS_OF_REAL if len(images.targets) > 1 else 0):
+        pair = [images.targets[i] for i in torch.randperm(len(images.targets), generator=generator)[:2]]
+        seen.spread.append(pixels.mean_squared_difference(images.read(images.target, pair)))
     return seen
 
 
@@ -311,6 +317,13 @@ def pattern_agreement_sampled(seen: Seen) -> float:
 def colour_diversity(seen: Seen) -> float:
     """Mean ΔE (CIE 1976) of body colours over all pairs of 10 samples of one input. Real: 10 random real pictures."""
     return mean([pixels.mean_pair_difference(torch.stack([look.main for look, _ in looks])) for looks in seen.sampled])
+
+
+def pixel_diversity(seen: Seen) -> float:
+    """Mean squared ΔE (CIE 1976) of the pixels over all pairs of 10 samples of one input; squared, as LPIPS squares
+    differences of features, so that noise which no eye sees (ΔE up to about 2) counts for next to nothing. Real: two
+    random real pictures, of different objects."""
+    return mean(seen.spread)
 
 
 def pattern_entropy(seen: Seen) -> float:

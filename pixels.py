@@ -266,6 +266,15 @@ def entropy(kinds: Sequence) -> float:
     return -sum(share * math.log2(share) for share in shares)
 
 
+def mean_squared_difference(pictures: Tensor) -> float:
+    """Mean squared ΔE of the pixels of two pictures, over all pairs of pictures (N, C, H, W); 0 for a single one."""
+    if len(pictures) < 2:
+        return 0.0
+    lab = to_lab(pictures.float())
+    differences = [(lab[i + 1:] - lab[i]).square().sum(1).mean((1, 2)) for i in range(len(lab) - 1)]
+    return torch.cat(differences).mean().item()
+
+
 def mean_pair_difference(colours: Tensor) -> float:
     """Mean ΔE over all pairs of colours (n, 3); 0 for a single one."""
     return torch.pdist(colours).mean().item() if len(colours) > 1 else 0.0

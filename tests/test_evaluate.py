@@ -14,6 +14,7 @@ from PIL import Image
 
 import evaluate
 import figures
+import pixels
 import test_batch as test_batch_command
 from benchmarks import figures_table
 from factors import Factors
@@ -411,6 +412,15 @@ def test_diversity_is_of_the_samples_of_one_input():
     same, other = [look((50, 0, 0))] * 4, [look((50, 0, 0)), look((50, 10, 0), 'dots')]
     assert figures.colour_diversity(Seen(sampled=[same, other])) == pytest.approx((0 + 10) / 2)
     assert figures.pattern_entropy(Seen(sampled=[same, other])) == pytest.approx((0 + 1) / 2)
+
+
+def test_pixel_diversity_is_of_all_pairs_and_all_pixels():
+    pictures = torch.full((3, 3, 4, 4), -1.0)   # black
+    pictures[2, :, :2] = 1.0                    # white in half of it: L* 0 and 100
+    assert pixels.mean_squared_difference(pictures[:2]) == 0 and pixels.mean_squared_difference(pictures[2:]) == 0
+    assert pixels.mean_squared_difference(pictures) == pytest.approx((0 + 5000 + 5000) / 3, rel=1e-4)
+    assert pixels.mean_squared_difference(pictures[:, :1]) == pytest.approx(10000 / 3, rel=1e-4)   # grey
+    assert figures.pixel_diversity(Seen(spread=[1.0, 4.0])) == 2.5
 
 
 def test_coverage_is_of_a_hundred_samples_spread_over_the_inputs():

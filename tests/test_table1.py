@@ -105,7 +105,7 @@ def test_the_table_has_what_the_paper_has_and_real_data_last(done):
         folder = done / f'out/evaluation/{row["name"].lower()}_seed0'
         found = json.loads((folder / '00000004/figures.json').read_text())['figures']
         figures = {one['name']: one['model'] for one in found}
-        for name in ('content kept', 'colour diversity', 'coverage'):
+        for name in ('content kept', 'pixel diversity', 'colour diversity', 'coverage'):
             assert row['figures'][name] == {'mean': figures[name], 'deviation': None}
         assert sorted(row['along']) == ['2', '4']
     assert any('CycleGAN has under a tenth' in line for line in content['findings'])
@@ -228,7 +228,7 @@ def evaluation(**figures: float) -> dict:
 
 def rows_with(diversity: dict[str, float]) -> list[dict]:
     return [{'name': name, 'paper': name, 'iterations': 1, 'along': {},
-             'figures': table1.over_seeds([evaluation(colour_diversity=value, content_kept=0.5)])}
+             'figures': table1.over_seeds([evaluation(pixel_diversity=value, content_kept=0.5)])}
             for name, value in diversity.items()]
 
 
