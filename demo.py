@@ -22,6 +22,7 @@ import json  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import socket  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if not find_spec('gradio'):
         raise BadInput('demo.py: the page needs Gradio: pip install -r requirements-demo.txt')
-    with listen(opts.host, opts.port) as listener:
+    with listen(opts.host, opts.port) as listener, tempfile.TemporaryDirectory(prefix='munit_demo_') as nothing:
+        os.environ['GRADIO_TEMP_DIR'] = nothing   # Gradio's own may belong to another user; it stays empty
         device = choose_device(opts.device)
         config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
         model = DemoModel(Source(opts.config, opts.checkpoint, opts.trainer), config, device)
@@ -218,7 +220,7 @@ class Work:
         content = read_data_url(asked.get('content'))
         if what == 'save':
             return self.model.save(content, asked.get('way'), asked.get('size'), asked.get('style'),
-                                   *(asked.get(key) for key in ('origin', 'seed', 'number')))
+                                   *(asked.get(key) for key in ('origin', 'seed', 'number', 'count')))
         styles, blend = asked.get('styles'), asked.get('blend')
         if isinstance(blend, dict):
             styles = [self.model.blend(blend.get('first'), blend.get('last'), blend.get('part'))]

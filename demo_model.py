@@ -28,7 +28,8 @@ MOST_STYLES = 12       # in a call
 LONGEST = 4            # times the shorter side: what is longer costs as much more than the page says
 LARGEST_SIZE = 512     # that the page offers
 LARGEST_NUMBER = 100   # in a style code from the page; codes are about N(0, 1)
-ORIGINS = ('sampled', 'picture', 'blend', 'map', 'sliders')
+ORIGINS = {'sampled': 'sampled', 'picture': 'of a picture', 'blend': 'between two styles',
+           'map': 'of a place on the map', 'sliders': 'set by hand'}   # of a style: the page's word, and a saved file's
 
 
 class Source(NamedTuple):
@@ -127,21 +128,20 @@ class DemoModel:
         return [png_of(output) for output in outputs]
 
     def save(self, given: bytes, way: str, size: int, style: list[float], origin: Any = None, seed: Any = None,
-             number: Any = None) -> bytes:
+             number: Any = None, count: Any = None) -> bytes:
         """One translation as a PNG that says in its text chunks how to make it again.
 
         Args:
             origin: one of `ORIGINS`, if it is known.
-            seed, number: of a sampled style: the seed, and which of its styles it is, from 0.
+            seed, number, count: of a sampled style: the seed, and which of how many it is, from 0. What is drawn from
+                a seed hangs on how much is drawn.
         """
         picture, = self.translate(given, way, size, [style])
-        made = {'sampled': 'sampled', 'picture': 'of a picture', 'blend': 'between two styles',
-                'map': 'of a place on the map', 'sliders': 'set by hand'}.get(origin, 'given') \
-            if isinstance(origin, str) else 'given'
+        made = ORIGINS.get(origin, 'given') if isinstance(origin, str) else 'given'
         settings = self.settings(way, size, self._codes([style])[0], made)
-        if origin == 'sampled' and _whole(seed) and _whole(number) and 0 <= number < MOST_STYLES:
-            settings['Seed'] = f'{seed}'
-            settings['Style'] = f'sampled: output{number:03d} of test.py --seed {seed} --num_style {number + 1}'
+        if origin == 'sampled' and all(map(_whole, (seed, number, count))) and 0 <= number < count <= MOST_STYLES:
+            settings['Seed'] = str(seed)
+            settings['Style'] = f'sampled: output{number:03d} of test.py --seed {seed} --num_style {count}'
         return with_text(picture, settings)
 
     def settings(self, way: str, size: int, code: Tensor, made: str) -> dict[str, str]:

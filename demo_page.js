@@ -32,7 +32,8 @@ async function ask(path, options = {}) {
   }
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new Refused(answer.status, told.error || `The server failed (status ${answer.status}); its terminal says why.`);
+    throw new Refused(answer.status,
+      told.error || `The server failed (status ${answer.status}); its terminal says why.`);
   }
   return answer;
 }
@@ -45,7 +46,7 @@ let faultTimer = 0, toldTimer = 0;
 function showFault(error) {
   if (error.name === 'AbortError') return;
   const text = error.message || String(error);
-  el.fault.textContent = text[0].toUpperCase() + text.slice(1);
+  el.fault.textContent = error.named ? text : text[0].toUpperCase() + text.slice(1);
   el.fault.hidden = false;
   clearTimeout(faultTimer);
   faultTimer = setTimeout(() => { el.fault.hidden = true; }, 10000);
@@ -56,8 +57,15 @@ function tell(text) {
   clearTimeout(toldTimer);
   toldTimer = setTimeout(() => { el.told.hidden = true; }, 2500);
 }
+let busy = 0;
+function nowBusy(more) {
+  busy += more;
+  el.styleZone.setAttribute('aria-busy', busy > 0);
+}
 const safely = (work) => async (...given) => {
+  nowBusy(1);
   try { await work(...given); } catch (error) { showFault(error); }
+  nowBusy(-1);
 };
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
@@ -105,16 +113,15 @@ function loaded(url) {
   });
 }
 
+function faultOf(file, text) {
+  return Object.assign(new Error(`${file.name}: ${text}`), { named: true });
+}
 function checkedFile(file) {
-  const most = state.start.most_bytes;
-  if (file.size > most) {
-    throw new Error(`${file.name}: ${(file.size / 2 ** 20).toFixed(0)} MiB are too large; at most ${most / 2 ** 20} MiB`);
-  }
-  return file;
+  const most = state.start.most_bytes, mib = (bytes) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  if (file.size > most) throw faultOf(file, `${mib(file.size)} are too large; at most ${mib(most)}`);
 }
 function named(error, file) {
-  return error instanceof Refused && error.status >= 400 && error.status < 500
-    ? new Error(`${file.name}: ${error.message.replace(/^this file: /, '')}`) : error;
+  return error.status >= 400 && error.status < 500 ? faultOf(file, error.message.replace(/^this file: /, '')) : error;
 }
 
 async function openInput(source, name = '') {
@@ -190,7 +197,8 @@ function changed() {
 
 function placeOn(canvas, event) {
   const box = canvas.getBoundingClientRect();
-  return [(event.clientX - box.left) / box.width * canvas.width, (event.clientY - box.top) / box.height * canvas.height];
+  return [(event.clientX - box.left) / box.width * canvas.width,
+    (event.clientY - box.top) / box.height * canvas.height];
 }
 let stroke = null;
 el.paper.addEventListener('pointerdown', (event) => {
@@ -274,23 +282,28 @@ function live() {
 }
 async function pump() {
   running = true;
+  nowBusy(1);
   while (wanted) {
     wanted = false;
     const blending = blend, { way, style } = state;
     blend = null;
     if (!style) break;
+    if (state.papers[way].empty) {
+      showResult('');
+      continue;
+    }
     const begun = performance.now();
     try {
-      const asked = { content: await content(), way, size: state.size, ...(blending ? { blend: blending } : { styles: [style] }) };
+      const asked = { content: await content(), way, size: state.size,
+        ...(blending ? { blend: blending } : { styles: [style] }) };
       const answer = await (await post('translate', asked)).json();
       if (state.way !== way) continue;
       if (blending && !wanted) setStyle(answer.styles[0], { origin: 'blend' }, false);
-      el.result.src = el.mini.src = answer.pictures[0];
-      el.result.dataset.revision = state.revision;
+      showResult(answer.pictures[0]);
       el.figures.textContent = `${state.size} px, ${Math.round(performance.now() - begun)} ms`;
       busyTries = 0;
     } catch (error) {
-      if (error.status === 503 && busyTries++ < 20) {
+      if (error.status === 503 && busyTries++ < 10) {
         await wait(BUSY_AGAIN);
         blend = blend || blending;
         wanted = true;
@@ -301,6 +314,17 @@ async function pump() {
     }
   }
   running = false;
+  nowBusy(-1);
+}
+// Of empty paper there is no translation: what the model makes of it means nothing.
+function showResult(url) {
+  for (const image of [el.result, el.mini]) {
+    image.hidden = !url;
+    if (url) image.src = url; else image.removeAttribute('src');
+  }
+  el.resultHint.hidden = Boolean(url);
+  for (const button of [el.keep, el.save, el.back, el.saveInput]) button.disabled = !url;
+  if (!url) el.figures.textContent = '';
 }
 
 let quietTimer = 0, following = null;
@@ -315,6 +339,11 @@ async function drawSamples() {
   const { signal } = following;
   const { way, size } = state;
   const shown = [...state.samples, ...state.kept];
+  if (state.papers[way].empty) {
+    for (const entry of shown) { entry.picture = ''; entry.image.removeAttribute('src'); }
+    showEnds();
+    return;
+  }
   for (let i = 0; i < shown.length; i += AT_ONCE) {
     const part = shown.slice(i, i + AT_ONCE);
     const asked = { content: await content(), way, size, styles: part.map((entry) => entry.style) };
@@ -403,7 +432,7 @@ async function sample(seed) {
   const { styles } = await (await post('sample', { way, seed, count })).json();
   if (state.way !== way) return;
   el.seed.value = seed;
-  state.samples = styles.map((style, number) => ({ style, origin: { origin: 'sampled', seed, number } }));
+  state.samples = styles.map((style, number) => ({ style, origin: { origin: 'sampled', seed, number, count } }));
   el.strip.replaceChildren(...state.samples.map((entry, i) => cell(entry, `Sample ${i + 1} of seed ${seed}`)));
   showChoices();
   setStyle(state.samples[0].style, state.samples[0].origin);
@@ -471,7 +500,8 @@ function showChoices(justKept = false) {
   for (const [select, fallback, i] of [[el.first, 's0', 0], [el.last, 's1', 1]]) {
     const before = select.value;
     select.replaceChildren(...names.map((name) => new Option(label(name), name)));
-    select.value = justKept && newest.length === 2 ? newest[i] : all[before] ? before : all[fallback] ? fallback : names[0];
+    select.value = justKept && newest.length === 2 ? newest[i]
+      : all[before] ? before : all[fallback] ? fallback : names[0];
   }
   showEnds();
 }
@@ -521,7 +551,8 @@ function showMap() {
   drawMap();
 }
 function onMap(map, [x, y]) {
-  return [((x - map.middle[0]) / map.side + 0.5) * el.map.width, (0.5 - (y - map.middle[1]) / map.side) * el.map.height];
+  return [((x - map.middle[0]) / map.side + 0.5) * el.map.width,
+    (0.5 - (y - map.middle[1]) / map.side) * el.map.height];
 }
 function pointOf(map, style) {
   return map.axes.map((axis) => axis.reduce((sum, part, i) => sum + part * (style[i] - map.mean[i]), 0));
@@ -614,7 +645,7 @@ el.saveInput.addEventListener('click', safely(async () => {
 el.back.addEventListener('click', safely(async () => {
   const file = new File([await (await fetch(el.result.src)).blob()], 'translation.png');
   const other = state.way === 'a2b' ? 'b2a' : 'a2b';
-  await chooseWay(other);
+  await chooseWay(other, true);
   await openInput({ file });
 }));
 
@@ -645,7 +676,8 @@ for (const kind of ['dragover', 'drop']) window.addEventListener(kind, (event) =
 
 // ---- Beginning -----------------------------------------------------------------------------------------------------
 
-async function chooseWay(way) {
+// `translated`: what will be translated comes next, so that no example need stand in.
+async function chooseWay(way, translated = false) {
   if (state.way) state.papers[state.way].snapshot = snapshot();
   const told = state.start.ways[way];
   const kept = state.keptOf[way] = state.keptOf[way] || [];   // the styles of A are none of B's
@@ -656,7 +688,8 @@ async function chooseWay(way) {
   el.undo.disabled = true;
   el.part.value = 0;
   for (const input of el.ways.querySelectorAll('input')) input.checked = input.value === way;
-  el.size.replaceChildren(...told.sizes.map((size) => new Option(`${size} px`, size, size === told.size, size === told.size)));
+  el.size.replaceChildren(...told.sizes.map((size) => new Option(`${size} px`, size)));
+  el.size.value = told.size;
   el.fromName.textContent = told.from;
   el.toName.textContent = told.to;
   el.colourLabel.hidden = told.channels === 1;
@@ -681,6 +714,12 @@ async function chooseWay(way) {
   el.hint.hidden = !state.papers[way].empty;
   showMap();
   if (!state.maps[way]) fetchMap(way).catch(showFault);
+  const first = told.examples.findIndex(Boolean);
+  if (first >= 0 && state.papers[way].empty && !translated) {
+    await openInput({ example: first });
+    state.undo.length = 0;
+    el.undo.disabled = true;
+  }
   await sample(seedGiven());
 }
 
@@ -699,7 +738,8 @@ safely(async () => {
     label.append(input, `${told.from} → ${told.to}`);
     el.ways.append(label);
   }
-  for (const count of [4, 8, 12]) el.count.append(new Option(`${count} styles`, count, count === 8, count === 8));
+  for (const count of [4, 8, 12]) el.count.append(new Option(`${count} styles`, count));
+  el.count.value = 8;
   makeSliders();
   await chooseWay(ways[0][0]);
   el.main.dataset.ready = 'yes';

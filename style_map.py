@@ -116,7 +116,7 @@ def read_map(checkpoint: str | Path, domain: str, length: int, digest: Callable[
         made['picture'] = picture_path.read_bytes()
         with Image.open(io.BytesIO(made['picture']), formats=('JPEG',)) as picture:
             picture.load()
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError, Image.DecompressionBombError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None, f'{named}, or the picture beside it, cannot be read'
     return made, ''
 
