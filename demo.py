@@ -21,7 +21,9 @@ import base64  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
+import signal  # noqa: E402
 import socket  # noqa: E402
+import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
@@ -431,6 +433,7 @@ def serve(app: Callable, listener: socket.socket, host: str) -> None:
             await super().startup(sockets)
             print(f'http://{name}:{port}   (Ctrl-C ends it)', flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # as Ctrl-C: what is open is closed
     settings = uvicorn.Config(app, log_level='error', access_log=False, server_header=False, lifespan='on',
                               limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=1)
     Server(settings).run(sockets=[listener])

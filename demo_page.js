@@ -96,11 +96,13 @@ async function content() {
   return state.encoded.url;
 }
 
-async function readSource(paper, way, size) {
-  const { file, example } = paper.source;
+async function resized({ file, example }, way, size) {
   const answer = await ask(`content?way=${way}&size=${size}` + (example === undefined ? '' : `&example=${example}`),
     { method: 'POST', body: file });
-  paper.exact = await asDataUrl(await answer.blob());
+  return asDataUrl(await answer.blob());
+}
+async function readSource(paper, way, size) {
+  paper.exact = await resized(paper.source, way, size);
   paper.sourceSize = size;
 }
 
@@ -128,8 +130,12 @@ async function openInput(source, name = '') {
   const { way, size } = state;
   const read = { source };
   if (source.file) checkedFile(source.file);
-  try { await readSource(read, way, size); } catch (error) { throw source.file ? named(error, source.file) : error; }
-  const image = await loaded(read.exact);
+  let image;
+  try {
+    await readSource(read, way, size);
+    // On the paper it may be sharper than what is sent.
+    image = await loaded(await resized(source, way, Math.max(...state.start.ways[way].sizes)));
+  } catch (error) { throw source.file ? named(error, source.file) : error; }
   if (state.way !== way) return;
   remember();
   const scale = PAPER / Math.min(image.width, image.height);
@@ -543,7 +549,7 @@ function showMap() {
   } else if (told.map) {
     const [first, second] = told.map.explained.map((part) => Math.round(100 * part));
     el.mapAbout.textContent = `Click, or use the arrow keys. ${told.map.images} styles by their first two components ` +
-      `(${first} % and ${second} % of the variance); circles: N(0, 1).`;
+      `(${first}% and ${second}% of the variance); circles: N(0, 1).`;
   } else {
     el.mapAbout.textContent = told.why === undefined
       ? `Being made: ${told.done} of ${told.of || '…'} pictures` : `No map: ${told.why}.`;
