@@ -32,6 +32,8 @@ from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 from urllib.parse import urlsplit  # noqa: E402
 
+import torch  # noqa: E402
+
 from config import load_config  # noqa: E402
 from data import BadInput, find_images, list_folder, shown  # noqa: E402
 from demo_model import MOST_STYLES, DemoModel, Source, name_of, png_of  # noqa: E402
@@ -84,6 +86,9 @@ def main(argv: list[str] | None = None) -> None:
     with listen(opts.host, opts.port) as listener, tempfile.TemporaryDirectory(prefix='munit_demo_') as nothing:
         os.environ['GRADIO_TEMP_DIR'] = nothing   # Gradio's own may belong to another user; it stays empty
         device = choose_device(opts.device)
+        # One core is the browser's. Where it takes one of PyTorch's, the threads wait for each other: of a small model,
+        # a translation then takes many times as long as in one thread.
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
         model = DemoModel(Source(opts.config, opts.checkpoint, opts.trainer), config, device)
         serve(make_app(model, opts), listener, opts.host)

@@ -13,7 +13,7 @@ const BUSY_AGAIN = 250;
 const pen = el.paper.getContext('2d', { willReadFrequently: true });
 const state = {
   start: null, way: '', size: 0, style: null, origin: { origin: 'sliders' },
-  samples: [], kept: [], keptOf: {}, keptCount: 0, maps: {}, papers: {}, undo: [], revision: 0, encoded: null,
+  shownCode: '', samples: [], kept: [], keptOf: {}, keptCount: 0, maps: {}, papers: {}, undo: [], revision: 0, encoded: null,
 };
 
 // ---- Talking to the server -----------------------------------------------------------------------------------------
@@ -306,6 +306,7 @@ async function pump() {
       if (state.way !== way) continue;
       if (blending && !wanted) setStyle(answer.styles[0], { origin: 'blend' }, false);
       showResult(answer.pictures[0]);
+      state.shownCode = codeText(answer.styles[0]);
       el.figures.textContent = `${state.size} px, ${Math.round(performance.now() - begun)} ms`;
       busyTries = 0;
     } catch (error) {
@@ -473,7 +474,9 @@ el.keep.addEventListener('click', () => {
     tell(`${MOST_KEPT} styles are kept; take one away first`);
     return;
   }
-  const entry = { style: state.style, origin: state.origin, picture: el.result.src, number: ++state.keptCount };
+  const seen = state.shownCode === codeText(state.style);   // or its translation is still under way
+  const entry = { style: state.style, origin: state.origin, picture: seen ? el.result.src : '',
+    number: ++state.keptCount };
   const place = entry.place = document.createElement('span'), drop = document.createElement('button');
   Object.assign(drop, { type: 'button', className: 'drop', textContent: '×', title: `Take away kept ${entry.number}` });
   drop.setAttribute('aria-label', drop.title);
@@ -490,6 +493,7 @@ el.keep.addEventListener('click', () => {
   entry.button.setAttribute('aria-pressed', true);
   el.keptTitle.hidden = false;
   showChoices(true);
+  if (!seen) samplesFollow();
   tell(`Kept ${entry.number}`);
 });
 

@@ -253,6 +253,7 @@ def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
 ])
 def test_it_refuses_in_one_line(tiny, capsys, monkeypatch, changes, words):
     monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)
     given = {**{key: tiny[key] for key in ('config', 'checkpoint', 'device')}, 'port': 0, **changes}
     assert words in complaint(capsys, demo.main, *(f'--{key}={value}' for key, value in given.items()))
 
