@@ -25,7 +25,6 @@ import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from importlib.util import find_spec  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -36,7 +35,7 @@ import torch  # noqa: E402
 
 from config import load_config  # noqa: E402
 from data import BadInput, find_images, list_folder, shown  # noqa: E402
-from demo_model import MOST_STYLES, DemoModel, Source, name_of, png_of  # noqa: E402
+from demo_model import DemoModel, Source, name_of, png_of  # noqa: E402
 from style_map import Maps  # noqa: E402
 from utils import Parser, at_least, choose_device, run_command  # noqa: E402
 
@@ -60,7 +59,7 @@ SECONDS_TO_SEND = 20          # a request's body, from its first byte to its las
 MOST_CONNECTIONS = 100
 # What a browser fetches for the page; all else that Gradio answers to, uploads and files among it, stays shut.
 PAGE = re.compile(r'/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)/[\w./-]+|'
-                  r'/gradio_api/(startup-events|heartbeat/\w+)|/demo/(start|map/[ab])')
+                  r'/demo/(start|map/[ab])')
 WORK = re.compile(r'/demo/(content|style|sample|translate|save)')
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
           "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; "
@@ -161,8 +160,7 @@ def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dic
                      'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
                      'sizes': model.sizes(way), 'size': model.own_size(way), 'name': name_of(model.source, way),
                      'examples': [url(path, source, translator) for path in examples[source]]}
-    return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES, 'most_styles': MOST_STYLES,
-            'model': shown(Path(model.source.checkpoint).name, 60)}
+    return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES}
 
 
 def data_url(png: bytes) -> str:
@@ -231,10 +229,8 @@ class Work:
         styles, blend = asked.get('styles'), asked.get('blend')
         if isinstance(blend, dict):
             styles = [self.model.blend(blend.get('first'), blend.get('last'), blend.get('part'))]
-        begun = time.perf_counter()
         pictures = self.model.translate(content, asked.get('way'), asked.get('size'), styles)
-        return {'pictures': [data_url(picture) for picture in pictures], 'styles': styles,
-                'milliseconds': round(1000 * (time.perf_counter() - begun))}
+        return {'pictures': [data_url(picture) for picture in pictures], 'styles': styles}
 
     def _example(self, way: str, number: str) -> bytes:
         paths = self.examples[self.model.translators[way].source] if way in self.model.translators else []
@@ -329,20 +325,18 @@ class Guard:
     def refusal(self, scope: dict) -> tuple[int, str] | None:
         """Status and reason where the request does not go through."""
         headers = {key.decode('latin-1'): value.decode('latin-1') for key, value in scope['headers']}
-        host = headers.get('host', '')
+        host, origin = headers.get('host', ''), headers.get('origin')
         try:
-            name = urlsplit(f'//{host}').hostname
-        except ValueError:
-            name = None
+            name, asking = urlsplit(f'//{host}').hostname, urlsplit(origin).netloc if origin else host
+        except ValueError:   # such as a bracket without its other
+            name = asking = None
         if not name or self.local and name not in ('127.0.0.1', 'localhost', '::1'):
             return 403, 'this page is at http://127.0.0.1 or http://localhost alone; --host lets others in'
         path, method = scope['path'], scope['method']
         if WORK.fullmatch(path):
             if method != 'POST':
                 return 405, 'not allowed'
-            origin = headers.get('origin')
-            if (origin and urlsplit(origin).netloc != host) or \
-                    headers.get('sec-fetch-site', 'same-origin') not in ('same-origin', 'none'):
+            if asking != host or headers.get('sec-fetch-site', 'same-origin') not in ('same-origin', 'none'):
                 return 403, 'another page may not ask'
             return None
         if not PAGE.fullmatch(path) or '..' in path:
@@ -363,9 +357,8 @@ def make_app(model: DemoModel, opts: argparse.Namespace) -> Callable:
     find = find_styles(opts, model.config)
     maps = Maps(opts.checkpoint, model.digest, {translator.target: translator for translator in
                                                 model.translators.values()}, model.lock, find, bool(opts.style_folder))
-    names = {domain: told['map']['name'] for domain, told in maps.told.items() if 'map' in told}
     examples = find_examples(model)
-    work = Work(model, examples, describe_start(model, examples, names), maps)
+    work = Work(model, examples, describe_start(model, examples, maps.names), maps)
     app = page_app(work)
     mount_page(app)
     maps.start()

@@ -703,6 +703,8 @@ async function chooseWay(way, translated = false) {
   el.fromName.textContent = told.from;
   el.toName.textContent = told.to;
   el.colourLabel.hidden = told.channels === 1;
+  el.hint.textContent = told.examples.some(Boolean) ? 'Draw here, drop a picture, or take an example'
+    : 'Draw here, or drop a picture';
   el.back.hidden = Object.keys(state.start.ways).length < 2;
   el.examples.replaceChildren(...told.examples.map((url, i) => {
     const button = document.createElement('button'), image = document.createElement('img');

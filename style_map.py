@@ -161,17 +161,20 @@ class Maps:
         translators: by target domain.
         lock: as for `make_map`.
         find: gives the pictures of a domain; its BadInput is told on the page.
-        anew: make all of them, though some may lie beside the checkpoint.
+        anew: make all of them, though some may lie beside the checkpoint, and give these their names alone.
     """
 
     def __init__(self, checkpoint: str, digest: Callable[[], str], translators: dict[str, Translator],
                  lock: contextlib.AbstractContextManager, find: Callable[[str], list[Path]], anew: bool = False):
         self.translators, self.lock, self.find = translators, lock, find
         self.told: dict[str, dict[str, Any]] = {}
+        self.names: dict[str, str] = {}   # of the domains, as far as maps beside the checkpoint say
         self._missing = []
         for domain, translator in translators.items():
-            made, why = (None, '') if anew else read_map(checkpoint, domain, translator.style_length, digest)
+            made, why = read_map(checkpoint, domain, translator.style_length, digest)
             if made:
+                self.names[domain] = shown(made.get('name', ''), 40)
+            if made and not anew:
                 self.told[domain] = {'map': for_page(made)}
             else:
                 self.told[domain] = {'done': 0, 'of': 0}

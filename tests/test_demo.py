@@ -32,6 +32,7 @@ from codes import read_codes, slerp
 from config import load_config
 from data import BadInput, read_image, read_image_bytes
 from demo_model import DemoModel, Source
+from methods import translator_class
 from utils import to_bytes, to_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +165,21 @@ def test_large_pictures_are_refused_before_they_are_decoded(tiny):
     small = DemoModel(Source(str(tiny['config']), str(tiny['checkpoint']), 'MUNIT'), config, torch.device('cpu'))
     assert '--max_image_pixels 5000' in refusal(small.content, file_of((72, 70)), 'a2b', 64)
     assert small.content(file_of((70, 70)), 'a2b', 64)
+
+
+def test_bicyclegan_goes_one_way(tmp_path):
+    path = ROOT / 'configs' / 'demo_drawn_small_bicyclegan.yaml'
+    config = load_config(path, 'BicycleGAN')
+    networks = translator_class('BicycleGAN').networks(config, 'BicycleGAN')
+    torch.save({name: network.state_dict() for name, network in networks.items()}, tmp_path / 'gen.pt')
+    model = DemoModel(Source(str(path), str(tmp_path / 'gen.pt'), 'BicycleGAN'), config, torch.device('cpu'))
+    for size in model.sizes('a2b'):
+        one, other = model.translate(file_of((90, 100)), 'a2b', size, model.sample('a2b', 1, 2))
+        assert pixels(one).shape[1] == size and not np.array_equal(pixels(one), pixels(other))
+    assert len(model.style_of(file_of(), 'a2b')['style']) == model.style_length
+    saved = model.save(file_of(), 'a2b', size, model.sample('a2b', 1, 1)[0])
+    assert '--trainer BicycleGAN' in Image.open(io.BytesIO(saved)).text['Command']
+    assert 'and no other way' in refusal(model.translate, file_of(), 'b2a', size, model.sample('a2b', 1, 1))
 
 
 @pytest.mark.parametrize('form', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF'])
@@ -359,8 +375,8 @@ def test_a_wrong_request_is_told_what_is_wrong(server, path, body, words):
 
 def test_other_pages_other_hosts_and_what_gradio_would_open_are_shut_out(server):
     port = urllib.parse.urlsplit(server).port
-    for headers in ({'Origin': 'http://other.example'}, {'Origin': 'null'}, {'Sec_Fetch_Site': 'cross-site'},
-                    {'Host': f'other.example:{port}'}):
+    for headers in ({'Origin': 'http://other.example'}, {'Origin': 'null'}, {'Origin': 'http://[::1:80'},
+                    {'Sec_Fetch_Site': 'cross-site'}, {'Host': f'other.example:{port}'}, {'Host': '[::1'}):
         assert request(server, '/demo/translate', asked(), **headers)[0] == 403, headers
     assert request(server, '/demo/translate', asked(), Origin=server, Sec_Fetch_Site='same-origin')[0] == 200
     for method, path in [('POST', '/gradio_api/upload'), ('GET', '/gradio_api/file=/etc/passwd'),
