@@ -70,6 +70,11 @@ def read_codes(given: str | Path, length: int, flag: str) -> Tensor:
     return torch.tensor([_numbers(given, length, named)])[:, :, None, None]
 
 
+def code_text(code: Tensor) -> str:
+    """A code (length, 1, 1) as the line that `read_codes` reads, to the same 32-bit numbers."""
+    return ','.join(f'{number:.9g}' for number in code.flatten().tolist())
+
+
 def write_codes(codes: Tensor, path: str | Path, flag: str) -> None:
     """Write codes (n, length, 1, 1) to a text file, whole or not at all.
 
@@ -78,7 +83,7 @@ def write_codes(codes: Tensor, path: str | Path, flag: str) -> None:
     """
     path = Path(path)
     make_folder(path.parent, flag)
-    lines = [','.join(f'{number:.9g}' for number in code) for code in codes.flatten(1).tolist()]
+    lines = [code_text(code) for code in codes]
     beside = path.with_name(f'{path.name}.part')
     try:
         beside.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -6,6 +6,7 @@ of its own.
 import collections
 import contextlib
 import hashlib
+import io
 import itertools
 import logging
 import mmap
@@ -175,24 +176,34 @@ def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXE
     fault = why_no_file(path)
     if fault:
         raise BadInput(f'{shown(path)}: {"no such file" if fault.startswith("No such file") else fault}')
+    return _read(path, shown(path), channels, max_pixels, new_size)
+
+
+def read_image_bytes(content: bytes, name: str, channels: int, max_pixels: int = MAX_IMAGE_PIXELS,
+                     new_size: int = 0) -> Image.Image:
+    """As `read_image`, of a file's content that is in memory and stays there; `name` is what messages call it."""
+    return _read(io.BytesIO(content), shown(name), channels, max_pixels, new_size)
+
+
+def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: int, new_size: int) -> Image.Image:
     try:
-        with _opened(path) as image:
+        with _opened(file) as image:
             fault = _fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
                 with _without_words_of_libtiff(image):
                     return _convert(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # decoders raise almost anything when a file is broken
         reason = 'not an image' if type(error).__name__ == 'UnidentifiedImageError' else str(error) or repr(error)
-        raise BadInput(f'{shown(path)}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
-    raise BadInput(f'{shown(path)}: {fault}')
+        raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
+    raise BadInput(f'{named}: {fault}')
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
+def _opened(file: str | Path | io.BytesIO) -> Iterator[Image.Image]:
     """The image of a file, its header read, without warnings of odd EXIF blocks and the like, which do no harm."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             yield image
 
 
@@ -229,7 +240,8 @@ def _fault_of_scans(image: Image.Image) -> str:
     """A JPEG file may go over its picture thousands of times, which takes a decoder hours for a small file."""
     if image.format not in ('JPEG', 'MPO'):
         return ''
-    with mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (image.fp.getbuffer() if isinstance(image.fp, io.BytesIO) else
+          mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         scans, place = 0, 2
         while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END and scans <= MAX_SCANS:
             scans += found[0] == JPEG_SCAN

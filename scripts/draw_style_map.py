@@ -1,0 +1,52 @@
+"""Make the map of a checkpoint's styles that demo.py shows, and lay it beside the checkpoint.
+
+    python scripts/draw_style_map.py --config configs/demo_edges2shoes_folder.yaml --checkpoint \\
+        models/demo_edges2shoes.pt --a2b 1 --style_folder datasets/demo_edges2shoes/trainB --name "shoes and bags"
+
+That made models/demo_edges2shoes_map_b.{json,jpg}, and with --a2b 0, trainA and --name outlines the other one, from
+drawings of scripts/draw_demo_data.py. demo.py makes such a map itself where it finds the pictures, of fewer of them;
+this one is there at once, and where the pictures are not.
+"""
+import hashlib
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm  # noqa: E402
+
+from config import load_config  # noqa: E402
+from data import BadInput, list_folder, shown  # noqa: E402
+from methods import METHODS  # noqa: E402
+from style_map import make_map, write_map  # noqa: E402
+from translate import make_translator  # noqa: E402
+from utils import Parser, choose_device, run_command  # noqa: E402
+
+
+def parse_arguments(argv: list[str] | None = None):
+    parser = Parser("Make the map of a checkpoint's styles that demo.py shows, and lay it beside the checkpoint.")
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: the styles of B; 0: of A')
+    parser.add_argument('--style_folder', required=True, help='pictures of that domain, searched recursively')
+    parser.add_argument('--name', default='', help='what the page calls the domain, such as "shoes"')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    device = choose_device(opts.device)
+    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    if not METHODS[opts.trainer].guided:
+        raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
+    paths = list_folder(opts.style_folder)
+    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    made = make_map(translator, tqdm(paths, unit=' images', disable=None, dynamic_ncols=True), shown(opts.name, 40))
+    if made is None:
+        raise BadInput(f'--style_folder {shown(opts.style_folder)}: a map wants two readable images')
+    digest = hashlib.sha256(Path(opts.checkpoint).read_bytes()).hexdigest()
+    for path in write_map(made, opts.checkpoint, digest):
+        print(f'{path}: {path.stat().st_size / 1024:.0f} KiB, of {made["images"]} images')
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,707 @@
+"""demo.py: the model's side without a browser, what its server lets through, and the page in a headless Chromium."""
+import base64
+import hashlib
+import http.client
+import io
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.parse
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from parity import config_with
+from PIL import Image
+from test_commands import complaint, save_noise
+from tiny import flags, make_model
+
+import demo
+import style_map
+import test as test_command
+from codes import read_codes, slerp
+from config import load_config
+from data import BadInput, read_image, read_image_bytes
+from demo_model import DemoModel, Source
+from methods import translator_class
+from utils import to_bytes, to_picture
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = [0.3, -1.2, 0.0, 1e-3, 2.0, -0.5, 1.0, 0.25]
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory) -> dict:
+    """The files of a tiny model whose A is grey."""
+    return make_model(tmp_path_factory.mktemp('model'), input_dim_a=1)
+
+
+@pytest.fixture(scope='module')
+def model(tiny) -> DemoModel:
+    config = load_config(tiny['config'], 'MUNIT')
+    return DemoModel(Source(str(tiny['config']), str(tiny['checkpoint']), 'MUNIT'), config, torch.device('cpu'))
+
+
+def file_of(size=(64, 64), seed=0, form='PNG', **options) -> bytes:
+    values = np.random.RandomState(seed).randint(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, form, **options)
+    return file.getvalue()
+
+
+def pixels(png: bytes | Path) -> np.ndarray:
+    with Image.open(io.BytesIO(png) if isinstance(png, bytes) else png) as image:
+        return np.array(image).astype(int)
+
+
+def refusal(function, *given, **named) -> str:
+    with pytest.raises(BadInput) as caught:
+        function(*given, **named)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model's side
+# ---------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('way, mode', [('a2b', 'RGB'), ('b2a', 'L')])
+def test_translations_are_those_of_the_translator(model, tmp_path, way, mode):
+    (tmp_path / 'in.png').write_bytes(file_of((80, 70)))
+    translator = model.translators[way]
+    size = model.own_size(way)
+    wanted = translator.translate(translator.read(tmp_path / 'in.png', translator.source), torch.tensor(
+        [CODE, CODE[::-1]])[:, :, None, None])
+    found = model.translate((tmp_path / 'in.png').read_bytes(), way, size, [CODE, CODE[::-1]])
+    for picture, output in zip(found, wanted, strict=True):
+        assert Image.open(io.BytesIO(picture)).mode == mode
+        assert np.array_equal(pixels(picture), to_bytes(to_picture(output)).squeeze(2).numpy())
+    assert not np.array_equal(pixels(found[0]), pixels(found[1]))
+
+
+def test_a_picture_that_was_made_small_once_stays_as_it_is(model):
+    for way in ('a2b', 'b2a'):
+        small = model.content(file_of((300, 200), form='JPEG'), way, 128)
+        assert Image.open(io.BytesIO(small)).size == (192, 128)
+        assert np.array_equal(pixels(model.content(small, way, 128)), pixels(small))
+
+
+@pytest.mark.parametrize('way', ['a2b', 'b2a'])
+def test_the_command_in_a_saved_picture_makes_it_again(model, tmp_path, monkeypatch, way):
+    given = file_of((90, 70), seed=3)
+    style = model.sample(way, 7, 5)[2]
+    size = model.sizes(way)[-1]
+    saved = model.save(given, way, size, style, origin='sampled', seed=7, number=2, count=5)
+    text = Image.open(io.BytesIO(saved)).text
+    assert text['Direction'] == ('A to B' if way == 'a2b' else 'B to A') and text['Seed'] == '7'
+    assert torch.equal(read_codes(text['Style code'], 8, '').flatten(), torch.tensor(style))
+    assert text['Config'] == model.source.config and text['Checkpoint'] == model.source.checkpoint
+    assert text['Checkpoint SHA-256'] == hashlib.sha256(Path(model.source.checkpoint).read_bytes()).hexdigest()
+    assert torch.__version__ in text['Version'] and text['Size'] == str(size)
+    (tmp_path / 'in.png').write_bytes(given)
+    words = shlex.split(text['Command'].replace('INPUT', 'in.png'))
+    assert words[:2] == ['python', 'test.py']
+    monkeypatch.chdir(tmp_path)
+    test_command.main([*words[2:], '--device', 'cpu'])
+    made, again = pixels(saved), pixels(tmp_path / 'outputs' / 'output000.jpg')
+    assert made.shape == again.shape and np.abs(made - again).mean() < 4   # what JPEG takes from noise
+    monkeypatch.setattr(test_command, 'write_output', lambda pixels, path: written.update({path.name: pixels}))
+    written = {}
+    test_command.main([*words[2:], '--device', 'cpu'])
+    assert np.array_equal(made, written['output000.jpg'].squeeze(2).numpy())
+    # And so does the seed.
+    name, call = text['Style'].removeprefix('sampled: ').split(' of test.py ')
+    words[2:] = [word for word in words[2:] if not word.startswith('--style_code')]
+    test_command.main([*words[2:], '--device', 'cpu', *call.split()])
+    assert np.abs(made - written[f'{name}.jpg'].squeeze(2).numpy()).max() <= 1   # five together are rounded otherwise
+
+
+def test_samples_styles_of_pictures_and_blends_are_those_of_the_commands(model, tiny, tmp_path):
+    call = flags(tiny, input=tiny['inputs'] / '0.png', output_folder=tmp_path)
+    test_command.main([*call, '--seed', '5', '--num_style', '4', '--save_styles', str(tmp_path / 'four.txt')])
+    assert torch.equal(torch.tensor(model.sample('a2b', 5, 4)), read_codes(tmp_path / 'four.txt', 8, '').flatten(1))
+    save_noise(tmp_path / 'style.png', (100, 90))
+    test_command.main([*call, '--style', str(tmp_path / 'style.png'), '--save_styles', str(tmp_path / 'one.txt')])
+    found = model.style_of((tmp_path / 'style.png').read_bytes(), 'a2b')
+    one, = read_codes(tmp_path / 'one.txt', 8, '')
+    assert torch.equal(torch.tensor(found['style']), one.flatten())
+    assert model.blend(CODE, CODE[::-1], 0.3) == slerp(torch.tensor(CODE), torch.tensor(CODE[::-1]), 0.3).tolist()
+
+
+@pytest.mark.parametrize('words, call', [
+    ('cannot be read as an image (not an image)', lambda model: model.content(b'no picture', 'a2b', 64)),
+    ('cannot be read as an image', lambda model: model.style_of(file_of()[:500], 'a2b')),
+    ('at most 4 to 1', lambda model: model.content(file_of((330, 80)), 'a2b', 64)),
+    ('the sizes are 64, 128', lambda model: model.content(file_of(), 'a2b', 100)),
+    ('the sizes are', lambda model: model.translate(file_of(), 'a2b', True, [CODE])),
+    ('no other way', lambda model: model.translate(file_of(), ['a2b'], 64, [CODE])),
+    ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [CODE[:7]])),
+    ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [[*CODE[:7], float('nan')]])),
+    ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [[*CODE[:7], '1']])),
+    ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [[*CODE[:7], 10 ** 400]])),
+    ('1 to 12 styles', lambda model: model.translate(file_of(), 'a2b', 64, [CODE] * 13)),
+    ('1 to 12 styles', lambda model: model.translate(file_of(), 'a2b', 64, None)),
+    ('1 to 12 styles', lambda model: model.sample('a2b', 1, 13)),
+    ('whole number', lambda model: model.sample('a2b', 1.5, 3)),
+    ('whole number', lambda model: model.sample('a2b', 2 ** 63, 3)),
+    ('from 0 to 1', lambda model: model.blend(CODE, CODE, float('nan'))),
+    ('8 numbers', lambda model: model.blend(CODE, {}, 0.5)),
+])
+def test_what_does_not_fit_is_refused_in_a_line(model, words, call):
+    assert words in refusal(call, model)
+
+
+def test_large_pictures_are_refused_before_they_are_decoded(tiny):
+    config = {**load_config(tiny['config'], 'MUNIT'), 'max_image_pixels': 5000}
+    small = DemoModel(Source(str(tiny['config']), str(tiny['checkpoint']), 'MUNIT'), config, torch.device('cpu'))
+    assert '--max_image_pixels 5000' in refusal(small.content, file_of((72, 70)), 'a2b', 64)
+    assert small.content(file_of((70, 70)), 'a2b', 64)
+
+
+def test_bicyclegan_goes_one_way(tmp_path):
+    path = ROOT / 'configs' / 'demo_drawn_small_bicyclegan.yaml'
+    config = load_config(path, 'BicycleGAN')
+    networks = translator_class('BicycleGAN').networks(config, 'BicycleGAN')
+    torch.save({name: network.state_dict() for name, network in networks.items()}, tmp_path / 'gen.pt')
+    model = DemoModel(Source(str(path), str(tmp_path / 'gen.pt'), 'BicycleGAN'), config, torch.device('cpu'))
+    for size in model.sizes('a2b'):
+        one, other = model.translate(file_of((90, 100)), 'a2b', size, model.sample('a2b', 1, 2))
+        assert pixels(one).shape[1] == size and not np.array_equal(pixels(one), pixels(other))
+    assert len(model.style_of(file_of(), 'a2b')['style']) == model.style_length
+    saved = model.save(file_of(), 'a2b', size, model.sample('a2b', 1, 1)[0])
+    assert '--trainer BicycleGAN' in Image.open(io.BytesIO(saved)).text['Command']
+    assert 'and no other way' in refusal(model.translate, file_of(), 'b2a', size, model.sample('a2b', 1, 1))
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF'])
+def test_a_file_in_memory_is_read_as_one_on_the_disk(tmp_path, form):
+    (tmp_path / 'file').write_bytes(file_of((50, 40), form=form))
+    content = (tmp_path / 'file').read_bytes()
+    for channels in (1, 3):
+        assert np.array_equal(read_image(tmp_path / 'file', channels), read_image_bytes(content, 'it', channels))
+
+
+def test_the_scans_of_a_jpeg_in_memory_are_counted():
+    content = file_of((200, 100), form='JPEG', progressive=True)
+    assert read_image_bytes(content, 'it', 3).size == (200, 100)
+    content = content[:-2] + content[content.rindex(b'\xff\xda'):-2] * 500 + content[-2:]
+    assert 'it: more than 200 scans' in refusal(read_image_bytes, content, 'it', 3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The map
+# ---------------------------------------------------------------------------------------------------------------------
+
+def test_a_map_is_the_plane_of_the_folders_styles_and_fits_its_checkpoint_alone(model, tmp_path):
+    for i in range(5):
+        save_noise(tmp_path / 'b' / f'{i}.png', seed=i)
+    (tmp_path / 'b' / 'broken.png').write_bytes(b'')
+    translator, paths = model.translators['a2b'], sorted((tmp_path / 'b').iterdir())
+    told = []
+    made = style_map.make_map(translator, paths, 'noise', told.append)
+    assert made['images'] == told[-1] == 5 and made['name'] == 'noise' and made['domain'] == 'b'
+    codes = torch.cat([translator.encode_style(translator.read(path, 'b')).flatten(1) for path in paths[:5]])
+    mean, axes, dots = (torch.tensor(made[key]) for key in ('mean', 'axes', 'dots'))
+    assert torch.allclose(mean, codes.mean(0), atol=1e-5)
+    assert torch.allclose(axes @ axes.T, torch.eye(2), atol=1e-5)
+    assert torch.allclose((codes - mean) @ axes.T, dots, atol=1e-3 * made['side'])
+    assert ((dots - torch.tensor(made['middle'])).abs() < made['side'] / 2).all()
+
+    checkpoint = tmp_path / 'gen.pt'
+    written = style_map.write_map(made, checkpoint, 'its digest')
+    assert [path.name for path in written] == ['gen_map_b.json', 'gen_map_b.jpg']
+    read, why = style_map.read_map(checkpoint, 'b', 8, lambda: 'its digest')
+    assert not why and {**made, 'checkpoint': 'its digest'} == read
+    assert style_map.read_map(checkpoint, 'a', 8, lambda: 'its digest') == (None, '')
+    assert 'of another checkpoint' in style_map.read_map(checkpoint, 'b', 8, lambda: 'other')[1]
+    for content in ('', '[]', '{', json.dumps({**read, 'picture': 0, 'mean': [1, 2]})):
+        written[0].write_text(content)
+        assert 'cannot be read' in style_map.read_map(checkpoint, 'b', 8, lambda: 'its digest')[1]
+
+
+def test_maps_are_made_of_what_is_found_and_the_page_is_told_why_not(model, tmp_path):
+    for i in range(3):
+        save_noise(tmp_path / 'trainB' / f'{i}.png', seed=i)
+    opts = demo.parse_arguments(['--style_folder', str(tmp_path)])
+    maps = style_map.Maps(model.source.checkpoint, model.digest, {'b': model.translators['a2b'],
+                                                                  'a': model.translators['b2a']},
+                          threading.Lock(), demo.find_styles(opts, model.config))
+    assert maps.told == {'a': {'done': 0, 'of': 0}, 'b': {'done': 0, 'of': 0}}
+    maps._make()
+    assert maps.told['b']['map']['images'] == 3 and maps.told['a'] == {'why': '--style_folder holds no trainA'}
+    json.dumps(maps.told)
+    find = demo.find_styles(demo.parse_arguments([]), model.config)
+    assert 'not on this machine' in refusal(find, 'b')
+
+
+@pytest.mark.parametrize('domain', ['a', 'b'])
+def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
+    digest = hashlib.sha256(demo.SHIPPED.read_bytes()).hexdigest()
+    made, why = style_map.read_map(demo.SHIPPED, domain, 8, lambda: digest)
+    assert made and not why and made['images'] == 4000
+    assert sum(path.stat().st_size for path in style_map.places_of(demo.SHIPPED, domain)) < 2 ** 17
+    model = DemoModel(Source(str(demo.SHIPPED_CONFIG), str(demo.SHIPPED), 'MUNIT'),
+                      load_config(demo.SHIPPED_CONFIG, 'MUNIT'), torch.device('cpu'))
+    axes, mean, middle = (torch.tensor(made[key]) for key in ('axes', 'mean', 'middle'))
+    assert torch.allclose(axes @ axes.T, torch.eye(2), atol=1e-5)
+    for name in demo.EXAMPLES[domain]:   # other drawings of the same kind lie on it
+        style = model.style_of((ROOT / 'inputs' / name).read_bytes(), {'b': 'a2b', 'a': 'b2a'}[domain])['style']
+        assert ((axes @ (torch.tensor(style) - mean) - middle).abs() < made['side'] / 2).all()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The command line
+# ---------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('changes, words', [
+    ({'checkpoint': 'none.pt'}, '--checkpoint none.pt'), ({'config': 'none.yaml'}, 'none.yaml'),
+    ({'port': '70000'}, '--port'), ({'host': '256.1.1.1'}, '--host 256.1.1.1: not an address'),
+    ({'style_folder': 'none'}, '--style_folder none: no such folder'), ({'device': 'none'}, '--device'),
+])
+def test_it_refuses_in_one_line(tiny, capsys, monkeypatch, changes, words):
+    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)
+    given = {**{key: tiny[key] for key in ('config', 'checkpoint', 'device')}, 'port': 0, **changes}
+    assert words in complaint(capsys, demo.main, *(f'--{key}={value}' for key, value in given.items()))
+
+
+def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr(demo, 'find_spec', lambda name: None)
+    assert 'pip install -r requirements-demo.txt' in complaint(capsys, demo.main)
+
+
+def test_a_port_that_is_taken_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    with demo.listen('127.0.0.1', 0) as taken:
+        port = taken.getsockname()[1]
+        assert f'--port {port}: cannot be listened at' in complaint(capsys, demo.main, '--port', port)
+
+
+def test_a_method_without_styles_is_refused(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    unit = config_with(recon_kl_w=0.01, recon_kl_cyc_w=0.01, data_root='nowhere')
+    (tmp_path / 'unit.yaml').write_text(yaml.safe_dump(unit))
+    assert '--trainer UNIT: has no styles' in complaint(capsys, demo.main, '--trainer=UNIT', '--port=0', '--config',
+                                                        tmp_path / 'unit.yaml', '--checkpoint', tiny['checkpoint'])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The server
+# ---------------------------------------------------------------------------------------------------------------------
+
+WATCHED = """
+import runpy, sys
+
+def watch(event, given):   # a server that asks nobody has no cause to look a name up, or to connect
+    if event == 'socket.connect' or event == 'socket.getaddrinfo' and given[0] not in ('127.0.0.1', None):
+        print(event, given, file=sys.stderr)
+
+sys.addaudithook(watch)
+sys.argv[0] = 'demo.py'
+runpy.run_path('demo.py', run_name='__main__')
+"""
+
+
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    """The address of a server with the shipped model; when it ends, it has asked, written and said nothing."""
+    if not find_spec('gradio'):   # to import it here takes as long as the server does
+        pytest.skip('Gradio is not installed')
+    temporary = tmp_path_factory.mktemp('temporary')
+    environment = {**os.environ, 'TMPDIR': str(temporary)}
+    process = subprocess.Popen([sys.executable, '-c', WATCHED, '--port', '0', '--device', 'cpu'], cwd=ROOT, text=True,
+                               env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = process.stdout.readline()
+    if not line.startswith('http://127.0.0.1:'):
+        process.kill()
+        pytest.fail(f'{line}{process.communicate()[1]}')
+    yield line.split()[0]
+    left = [path for path in temporary.rglob('*') if path.is_file()]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, '', '')
+    assert left == [] and list(temporary.iterdir()) == []
+
+
+def request(server: str, path: str, body: bytes | dict | None = None, method: str = 'POST', **headers) -> tuple:
+    """Status and content of an answer, JSON as such."""
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=30)
+    body = json.dumps(body).encode() if isinstance(body, dict) else body
+    connection.request(method, path, body, {key.replace('_', '-'): value for key, value in headers.items()})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, json.loads(content) if 'json' in answer.headers.get('content-type', '') else content
+
+
+def asked(**changes) -> dict:
+    return {'content': demo.data_url(file_of((128, 128))), 'way': 'a2b', 'size': 64, 'styles': [CODE], **changes}
+
+
+def test_a_request_is_a_translation_and_no_answer_is_kept(server):
+    status, answer = request(server, '/demo/translate', asked(styles=[CODE, CODE[::-1]]))
+    assert status == 200 and answer['styles'] == [CODE, CODE[::-1]] and len(answer['pictures']) == 2
+    assert pixels(base64.b64decode(answer['pictures'][0].split(',')[1])).shape == (64, 64, 3)
+    assert request(server, '/demo/save', asked(style=CODE))[1][:4] == b'\x89PNG'
+    status, answer = request(server, '/demo/content?way=b2a&size=64&example=2')
+    assert status == 200 and pixels(answer).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize('path, body, words', [
+    ('translate', b'{', 'not one of the page'), ('translate', b'[' * 100000, 'not one of the page'),
+    ('translate', b'[]', 'not one of the page'), ('translate', {'way': 'a2b'}, 'holds no picture'),
+    ('translate', asked(content='data:image/png;base64,!!!'), 'holds no picture'),
+    ('translate', asked(content='file:///etc/passwd'), 'holds no picture'),
+    ('translate', asked(content='data:image/png;base64,AAAA'), 'not an image'),
+    ('translate', asked(styles=[[1, 2]]), '8 numbers'), ('translate', asked(blend={'first': 1}), '8 numbers'),
+    ('save', asked(style='/etc/passwd'), '8 numbers'), ('sample', {'way': 'a2b', 'seed': '1', 'count': 2}, 'seed'),
+    ('content?way=a2b&size=64', b'no picture', 'this file: cannot be read as an image'),
+    ('content?way=c&size=64', b'', 'no other way'), ('content?way=a2b&size=64&example=77', b'', 'no such example'),
+    ('style?way=a2b', b'', 'not an image'),
+])
+def test_a_wrong_request_is_told_what_is_wrong(server, path, body, words):
+    status, answer = request(server, f'/demo/{path}', body)
+    assert status == 400 and words in answer['error'] and '\n' not in answer['error']
+
+
+def test_other_pages_other_hosts_and_what_gradio_would_open_are_shut_out(server):
+    port = urllib.parse.urlsplit(server).port
+    for headers in ({'Origin': 'http://other.example'}, {'Origin': 'null'}, {'Origin': 'http://[::1:80'},
+                    {'Sec_Fetch_Site': 'cross-site'}, {'Host': f'other.example:{port}'}, {'Host': '[::1'}):
+        assert request(server, '/demo/translate', asked(), **headers)[0] == 403, headers
+    assert request(server, '/demo/translate', asked(), Origin=server, Sec_Fetch_Site='same-origin')[0] == 200
+    for method, path in [('POST', '/gradio_api/upload'), ('GET', '/gradio_api/file=/etc/passwd'),
+                         ('GET', '/gradio_api/proxy=http://other.example'), ('POST', '/gradio_api/queue/join'),
+                         ('POST', '/gradio_api/run/predict'), ('GET', '/monitoring'), ('GET', '/gradio_api/info'),
+                         ('POST', '/gradio_api/component_server'), ('GET', '/static/../../routes.py'),
+                         ('GET', '/demo/map/../start')]:
+        assert request(server, path, b'' if method == 'POST' else None, method)[0] == 404, path
+    assert request(server, '/demo/translate', None, 'GET')[0] == 405
+    assert request(server, '/', b'', 'POST')[0] == 405
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
+    with socket.create_connection(('127.0.0.1', urllib.parse.urlsplit(server).port), timeout=10) as connection:
+        connection.sendall(f'POST /demo/style?way=a2b HTTP/1.1\r\nHost: localhost\r\nContent-Length: '
+                           f'{demo.MOST_BYTES + 1}\r\n\r\n'.encode())
+        assert b' 413 ' in connection.recv(100)
+    chunk = b'x' * 2 ** 20
+    with pytest.raises((ConnectionError, AssertionError)):   # without a length, it is cut off on its way
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=10)
+        connection.request('POST', '/demo/style?way=a2b', (chunk for _ in range(60)), encode_chunked=True,
+                           headers={'Transfer-Encoding': 'chunked'})
+        assert connection.getresponse().status != 413
+
+
+def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
+    answers = []
+    body = asked(size=128, styles=[CODE] * 12)
+    threads = [threading.Thread(target=lambda: answers.append(request(server, '/demo/translate', body)))
+               for _ in range(3 * demo.MOST_WAITING)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done = [answer for status, answer in answers if status == 200]
+    busy = [answer for status, answer in answers if status == 503]
+    assert len(answers) == len(threads) == len(done) + len(busy)
+    assert len(done) >= demo.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
+    assert busy and all('the model is busy' in answer['error'] for answer in busy)
+    assert request(server, '/demo/translate', asked())[0] == 200   # and then it goes on
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page
+# ---------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def chromium():
+    sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed')
+    found = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if not found:
+        pytest.skip('there is no Chromium on this machine')
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(server, chromium):
+    """Opens the page, ready to be used; in the end, it has asked no other host, and nothing failed that was not to."""
+    contexts, requests, faults = [], [], []
+
+    def opened(width=1280, height=900, console=True, **options):
+        contexts.append(chromium.new_context(viewport={'width': width, 'height': height}, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15000)
+        page.on('request', lambda request: requests.append(request.url))
+        page.on('websocket', lambda socket: requests.append(socket.url))
+        page.on('pageerror', lambda error: faults.append(str(error)))
+        if console:
+            page.on('console', lambda message: faults.append(message.text) if message.type == 'error' else None)
+        page.goto(server)
+        page.wait_for_selector('[data-ready=yes]', state='attached')
+        settle(page)
+        return page
+    yield opened
+    for context in contexts:
+        context.close()
+    allowed = ('data:', 'blob:', f'{server}/')
+    assert requests and not [url for url in requests if not url.startswith(allowed)]
+    assert not [fault for fault in faults if 'status of 400' not in fault], faults
+
+
+def part(page, name):
+    return page.locator(f'[data-el={name}]')
+
+
+def settle(page) -> np.ndarray | None:
+    """The result as RGB, once it has not changed for a while; None where there is none."""
+    page.evaluate('window.since = performance.now()')
+    page.wait_for_function('''() => {
+        const now = document.querySelector('[data-el=result]').src;
+        const busy = document.querySelector('[data-el=styleZone]').ariaBusy === 'true';
+        if (busy || now !== window.before) { window.before = now; window.since = performance.now(); }
+        return performance.now() - window.since > 150;
+    }''')
+    return shown(page)
+
+
+def shown(page) -> np.ndarray | None:
+    url = part(page, 'result').get_attribute('src')
+    if not url:
+        return None
+    with Image.open(io.BytesIO(base64.b64decode(url.split(',')[1]))) as image:
+        return np.array(image.convert('RGB')).astype(int)
+
+
+def differ(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.abs(one - other).mean() > 0.5
+
+
+def move(page, name: str, *places: tuple[float, float]) -> None:
+    box = part(page, name).bounding_box()
+    for x, y in places:
+        page.mouse.move(box['x'] + x * box['width'], box['y'] + y * box['height'], steps=5)
+
+
+def code(page) -> torch.Tensor:
+    return read_codes(part(page, 'code').input_value(), 8, '').flatten()
+
+
+def drop(page, zone: str, name: str, content: bytes) -> None:
+    page.evaluate('''([zone, name, content]) => {
+        const given = new DataTransfer();
+        given.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+        const event = new DragEvent('drop', { dataTransfer: given, bubbles: true, cancelable: true });
+        document.querySelector(`[data-el=${zone}]`).dispatchEvent(event);
+    }''', [zone, name, base64.b64encode(content).decode()])
+
+
+def test_a_line_shows_while_it_is_drawn_and_samples_are_other_pictures(open_page):
+    page = open_page()
+    assert part(page, 'strip').locator('img[src]').count() == 8   # it begins with an example
+    part(page, 'clear').click()
+    settle(page)
+    assert part(page, 'resultHint').is_visible() and not part(page, 'result').is_visible()
+    move(page, 'paper', (0.2, 0.7))
+    page.mouse.down()
+    empty = settle(page)
+    move(page, 'paper', (0.3, 0.4), (0.6, 0.5), (0.9, 0.7))
+    during = settle(page)
+    assert differ(empty, during)
+    move(page, 'paper', (0.2, 0.7))
+    page.mouse.up()
+    drawn = settle(page)
+    assert differ(during, drawn)
+    seed = part(page, 'seed').input_value()
+    part(page, 'sample').click()
+    page.wait_for_function('([seed]) => document.querySelector("[data-el=seed]").value !== seed', arg=[seed])
+    assert differ(drawn, settle(page))
+    pictures = {image.get_attribute('src') for image in part(page, 'strip').locator('img').all()}
+    assert len(pictures) == 8
+    # A seed that is set gives its styles again.
+    part(page, 'seed').fill(seed)
+    part(page, 'seed').press('Enter')
+    assert np.array_equal(settle(page), drawn)
+    part(page, 'undo').click()
+    settle(page)
+    assert part(page, 'resultHint').is_visible()
+
+
+def test_a_broken_or_too_large_file_is_named_and_the_page_goes_on(open_page):
+    page = open_page()
+    before = shown(page)
+    drop(page, 'inputZone', 'broken.png', b'no picture')
+    page.wait_for_selector('[data-el=fault]:visible')
+    assert part(page, 'fault').inner_text() == 'broken.png: cannot be read as an image (not an image)'
+    drop(page, 'styleZone', 'cut.jpg', file_of(form='JPEG')[:900])
+    page.wait_for_function('document.querySelector("[data-el=fault]").textContent.startsWith("cut.jpg: cannot")')
+    page.evaluate('''() => {
+        const given = new DataTransfer();
+        given.items.add(new File([new Uint8Array(21 * 2 ** 20)], 'large.png'));
+        document.querySelector('[data-el=inputZone]').dispatchEvent(new DragEvent('drop', { dataTransfer: given }));
+    }''')
+    page.wait_for_function('document.querySelector("[data-el=fault]").textContent.startsWith("large.png: 21 MiB")')
+    assert np.array_equal(settle(page), before)
+    drop(page, 'inputZone', 'good.jpg', (ROOT / 'inputs' / 'edges2shoes_edge_2.jpg').read_bytes())
+    assert differ(before, settle(page))
+
+
+def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page, tmp_path):
+    page = open_page()
+    edge, shoe = (ROOT / 'inputs' / f'edges2shoes_{name}.jpg' for name in ('edge', 'shoe'))
+    drop(page, 'inputZone', 'edge.jpg', edge.read_bytes())
+    before = settle(page)
+    drop(page, 'styleZone', 'shoe.jpg', shoe.read_bytes())
+    page.wait_for_selector('[data-el=told]:visible >> text=Style of shoe.jpg')
+    assert differ(before, settle(page))
+    with page.expect_download() as download:
+        part(page, 'save').click()
+    download.value.save_as(tmp_path / 'saved.png')
+    saved = pixels(tmp_path / 'saved.png')
+    assert np.array_equal(saved, shown(page))
+    text = Image.open(tmp_path / 'saved.png').text
+    assert text['Style'] == 'of a picture' and text['Config'] == 'configs/demo_edges2shoes_folder.yaml'
+    call = ['--config', str(demo.SHIPPED_CONFIG), '--checkpoint', str(demo.SHIPPED), '--device', 'cpu', '--input',
+            str(edge), '--output_folder', str(tmp_path)]
+    for style in (['--style', str(shoe)], [f'--style_code={text["Style code"]}']):
+        test_command.main([*call, *style])
+        assert np.abs(saved - pixels(tmp_path / 'output000.jpg')).max() < 24   # what JPEG takes
+
+
+def test_styles_are_kept_blended_moved_and_typed(open_page):
+    page = open_page()
+    for i in (1, 5):
+        part(page, 'strip').locator('button').nth(i).click()
+        settle(page)
+        part(page, 'keep').click()
+    first, last = code(page), None
+    part(page, 'kept').locator('.cell').first.click()
+    kept = settle(page)
+    first, last = code(page), first
+    assert not torch.equal(first, last)
+    assert [part(page, name).input_value() for name in ('first', 'last')] == ['k1', 'k2']
+    part(page, 'part').fill('0.4')
+    between = settle(page)
+    assert torch.allclose(code(page), slerp(first, last, 0.4), atol=1e-6) and differ(kept, between)
+    part(page, 'part').fill('0')
+    assert np.array_equal(settle(page), kept)
+    page.locator('[data-el=sliders] input').nth(3).fill('2.5')
+    assert differ(settle(page), kept) and code(page)[3] == 2.5
+    assert torch.equal(code(page)[:3], first[:3])
+    part(page, 'code').fill('0,0,0,0,0,0,0,0.5')
+    part(page, 'code').press('Enter')
+    settle(page)
+    assert page.locator('[data-el=sliders] output').nth(7).inner_text() == '0.50'
+    part(page, 'code').fill('1,2')
+    part(page, 'code').press('Enter')
+    page.wait_for_selector('[data-el=fault]:visible >> text=8 numbers')
+
+
+def test_a_place_on_the_map_is_its_style(open_page):
+    page = open_page()
+    before = shown(page)
+    part(page, 'map').scroll_into_view_if_needed()
+    move(page, 'map', (0.8, 0.25))
+    page.mouse.down()
+    page.mouse.up()
+    assert differ(before, settle(page))
+    made = json.loads((ROOT / 'models' / 'demo_edges2shoes_map_b.json').read_text())
+    x, y = (torch.tensor([0.8 - 0.5, 0.5 - 0.25]) * made['side'] + torch.tensor(made['middle'])).tolist()
+    wanted = torch.tensor(made['mean']) + x * torch.tensor(made['axes'][0]) + y * torch.tensor(made['axes'][1])
+    assert torch.allclose(code(page), wanted, atol=0.02 * made['side'])
+    before = code(page)
+    part(page, 'map').press('ArrowLeft')
+    settle(page)
+    assert torch.allclose(code(page), before - made['side'] / 40 * torch.tensor(made['axes'][0]), atol=1e-4)
+
+
+def test_the_other_direction_has_its_own_paper_styles_and_map(open_page):
+    page = open_page()
+    part(page, 'keep').click()
+    part(page, 'back').click()
+    back = settle(page)
+    page.wait_for_function('document.querySelector("[data-el=mapAbout]").textContent.includes("4000 styles")')
+    assert part(page, 'fromName').inner_text() == 'shoes and bags' and part(page, 'kept').inner_text() == ''
+    assert np.ptp(back, axis=2).max() == 0 and back.min() < 120 and part(page, 'colour').is_visible()   # an outline
+    page.get_by_label('outlines → shoes and bags').check()
+    assert np.ptp(settle(page), axis=2).max() > 40 and part(page, 'kept').locator('.cell').count() == 1
+    part(page, 'size').select_option('128')
+    assert settle(page).shape == (128, 128, 3)
+
+
+def test_the_keyboard_reaches_all_and_draws(open_page):
+    page = open_page()
+    empty = shown(page)
+    page.evaluate('document.activeElement.blur()')
+    reached, rings = [], []
+    for _ in range(60):
+        page.keyboard.press('Tab')
+        reached.append(page.evaluate('document.activeElement.dataset.el || document.activeElement.title'))
+        rings.append(page.evaluate('''() => [document.activeElement, document.activeElement.parentElement].some(
+            (node) => parseFloat(getComputedStyle(node).outlineWidth) >= 2
+                && getComputedStyle(node).outlineStyle !== 'none')'''))
+        if reached[-1] == 'code':
+            break
+    assert {'size', 'paper', 'pen', 'eraser', 'width', 'clear', 'openInput', 'saveInput', 'Example 1', 'keep', 'save',
+            'back', 'sample', 'seed', 'count', 'openStyle', 'map', 'first', 'part', 'last', 'code'} <= set(reached)
+    assert any(name.startswith('Sample 8 ') for name in reached) and all(rings), dict(zip(reached, rings, strict=True))
+    for _ in range(reached[::-1].index('paper')):
+        page.keyboard.press('Shift+Tab')
+    assert part(page, 'cursor').is_visible()
+    page.keyboard.press('Space')
+    for key in ['Shift+ArrowRight'] * 4 + ['Shift+ArrowDown'] * 3 + ['ArrowLeft'] * 2:
+        page.keyboard.press(key)
+    drawn = settle(page)
+    assert differ(empty, drawn)
+    page.keyboard.press('Space')
+    page.keyboard.press('Control+z')
+    assert np.array_equal(settle(page), empty)
+    while page.evaluate('document.activeElement.title') != 'Example 2':
+        page.keyboard.press('Tab')
+    page.keyboard.press('Enter')
+    assert differ(settle(page), empty)
+
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_a_phone_has_nothing_at_the_side_and_draws_by_touch(open_page, scheme):
+    page = open_page(360, 740, color_scheme=scheme, has_touch=True, is_mobile=True)
+    empty = shown(page)
+    assert page.evaluate('document.documentElement.scrollWidth') <= 360
+    background = page.evaluate('getComputedStyle(document.querySelector(".gradio-container")).backgroundColor')
+    assert (sum(map(int, background[4:-1].split(','))) > 600) == (scheme == 'light')
+    box = part(page, 'paper').bounding_box()
+    assert box['width'] > 300 and part(page, 'mini').is_visible() and page.evaluate('scrollY') == 0
+    touch = page.context.new_cdp_session(page)
+    for i in range(10):
+        point = {'x': box['x'] + box['width'] * (0.3 + 0.02 * i), 'y': box['y'] + box['height'] * (0.85 - 0.07 * i)}
+        touch.send('Input.dispatchTouchEvent', {'type': 'touchMove' if i else 'touchStart', 'touchPoints': [point]})
+    touch.send('Input.dispatchTouchEvent', {'type': 'touchEnd', 'touchPoints': []})
+    drawn = settle(page)
+    assert differ(empty, drawn) and page.evaluate('scrollY') == 0
+    part(page, 'keep').tap()
+    part(page, 'sample').tap()
+    assert differ(drawn, settle(page))
+    assert page.evaluate('document.documentElement.scrollWidth') <= 360
+
+
+def test_when_the_server_ends_the_page_says_so(open_page):
+    page = open_page(console=False)
+    page.route('**/demo/translate', lambda route: route.abort())
+    part(page, 'examples').locator('button').nth(1).click()
+    page.wait_for_selector('[data-el=fault]:visible >> text=The server does not answer')
+    page.unroute('**/demo/translate')
+    page.route('**/demo/translate', lambda route: route.fulfill(status=503, json={'error': 'the model is busy: x'}))
+    part(page, 'examples').locator('button').nth(2).click()
+    page.wait_for_selector('[data-el=fault]:visible >> text=The model is busy')
