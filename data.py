@@ -177,7 +177,7 @@ def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXE
         raise BadInput(f'{shown(path)}: {"no such file" if fault.startswith("No such file") else fault}')
     try:
         with _opened(path) as image:
-            fault = _fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
+            fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
                 with _without_words_of_libtiff(image):
                     return _convert(ImageOps.exif_transpose(image), channels)
@@ -212,7 +212,7 @@ def _without_words_of_libtiff(image: Image.Image) -> Iterator[None]:
             os.close(before)
 
 
-def _fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
+def fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
     """Why an image of this size is not read, '' if it is."""
     if min(width, height) < 1:
         return f'{width}×{height} pixels are no image'
