@@ -9,6 +9,7 @@ written to has such ticks (Matroska and WebM count milliseconds, GIF hundredths 
 import contextlib
 import errno
 import io
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -127,6 +128,7 @@ class Film:
         aspect: width through height of a pixel of the pictures.
         sounds: the streams of sound.
         frames: how many pictures there are, as far as the file says; None where it does not.
+        length: ticks from the first picture to the end of the last, None where the file does not say.
     """
 
     def __init__(self, path: str | Path, named: str, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0):
@@ -142,8 +144,7 @@ class Film:
 
     def _opened(self) -> 'av.container.InputContainer':
         try:
-            return self.av.open(f'file:{self.path}', metadata_errors='replace',
-                                options={'format_whitelist': CONTAINERS, 'protocol_whitelist': 'file'})
+            return _opened(self.av, f'file:{self.path}')
         except (self.av.error.FFmpegError, ValueError, OSError) as error:
             invalid = getattr(error, 'errno', None) == errno.EINVAL or isinstance(error, self.av.error.InvalidDataError)
             reason = 'not a video, or broken' if invalid else _words(error)
@@ -153,7 +154,7 @@ class Film:
         videos = [stream for stream in self.container.streams.video
                   if not int(getattr(stream, 'disposition', 0)) & 0x400]   # a cover of music is one picture
         if not videos:
-            raise BadInput(f'{self.named}: holds no video, {len(self.container.streams.audio)} streams of sound')
+            raise BadInput(f'{self.named}: holds no video{", sound alone" if self.container.streams.audio else ""}')
         self.video = stream = videos[0]
         if stream.codec_context is None:
             raise BadInput(f'{self.named}: its video is of a kind that this PyAV cannot decode')
@@ -172,6 +173,7 @@ class Film:
             if fine <= 1_000_000:
                 self.tick, self.grid = Fraction(1, fine), self.rate
         self.frames = stream.frames or self._guessed_frames()
+        self.length = stream.duration if 'mov' in self.container.format.name else None
         self.shift = Fraction(0)   # seconds that all times are moved by
         if self.container.format.name in AT_FIRST_ANYWHERE and self.container.start_time:
             self.shift = -Fraction(self.container.start_time, 1_000_000)
@@ -217,7 +219,7 @@ class Film:
 
     def __iter__(self) -> Iterator['Picture | av.Packet']:
         sounds = {sound.index for sound in self.sounds}
-        self._end, self._damaged, self._undecoded, last = Fraction(0), 0, 0, None
+        self._end, self._damaged, self._undecoded, self._backwards, last = Fraction(0), 0, 0, 0, None
         for packet in self._packets():
             if packet.stream.index == self.video.index:
                 for frame in self._decode(packet):
@@ -260,6 +262,7 @@ class Film:
         time = frame.pts if frame.pts is not None else frame.dts
         time = None if time is None else self._time(time, frame.time_base)
         if last is not None:
+            self._backwards += time is not None and time < last.time
             time = last.time + step if time is None else max(time, last.time + 1)   # no two at once
         stored = frame.time_base or self.video.time_base or self.tick   # the last frames have none of their own
         duration = round((getattr(frame, 'duration', 0) or 0) * stored / self.tick)
@@ -289,6 +292,8 @@ class Film:
             self.faults.append(f'{self._undecoded} packets of video cannot be decoded')
         if self._damaged:
             self.faults.append(f'{self._damaged} frames are damaged')
+        if self._backwards:
+            self.faults.append(f'its clock runs backwards: {self._backwards} frames follow at once on the one before')
 
     def _said_end(self) -> Fraction | None:
         """When the film ends, as the file says."""
@@ -314,7 +319,7 @@ class Animation:
             self.close()
             raise BadInput(f'{named}: {fault}')
         self.size = self.image.size
-        self.rate = None
+        self.rate = self.length = None
         self.frames = getattr(self.image, 'n_frames', 1)
         if self.image.info.get('duration'):
             self.rate = min(Fraction(1000) / Fraction(self.image.info['duration']), Fraction(MOST_FRAMES_A_SECOND))
@@ -348,6 +353,12 @@ class _Turn(NamedTuple):
     transposed: bool = False
     left_right: bool = False
     up_down: bool = False
+
+
+def _opened(av: Any, name: str) -> 'av.container.InputContainer':
+    """A container of the kinds that are read here, and no file or host that it may name beside itself."""
+    return av.open(name, metadata_errors='replace',
+                   options={'format_whitelist': CONTAINERS, 'protocol_whitelist': 'file'})
 
 
 def _turn_of(frame: 'av.VideoFrame') -> _Turn:
@@ -396,6 +407,7 @@ class FilmWriter:
         rate: frames a second on average.
         aspect: width through height of a pixel.
         crf: quality, 0 the best; each 6 more halve the file or so. Not for GIF and WebP.
+        full_colour: keep the colour of each pixel, not one for each four, as players want it; of WebP, everything.
         sounds: the streams whose packets will come.
 
     Attributes:
@@ -407,37 +419,48 @@ class FilmWriter:
     """
 
     def __init__(self, path: str | Path, ending: str, size: tuple[int, int], tick: Fraction, rate: Fraction | None,
-                 aspect: Fraction = Fraction(1), crf: int = CRF, sounds: Sequence[Any] = ()):
+                 aspect: Fraction = Fraction(1), crf: int = CRF, full_colour: bool = False,
+                 sounds: Sequence[Any] = ()):
         self.av = load_av(shown(path))
         self.kind, self.size, self.given_tick = ENDINGS[ending], size, tick
         self.tick, self.last = self.kind.tick or tick, None
         self.notes = []
-        self.durations = {}
-        moov_first = {'movflags': 'faststart'} if self.kind.container in ('mp4', 'mov') else {}
-        forever = {'loop': '0'} if self.kind.sound is None else {}
+        self.began = self.first = self.held = None   # the first packet's time, and the newest packet
+        self.last_duration = 0
+        options = {'loop': '0'} if self.kind.sound is None else {}   # for ever
+        if self.kind.container in ('mp4', 'mov'):
+            options = {'movflags': 'faststart', 'movie_timescale': str(self._common_clock(sounds))}
         with self._complaining():
             self.container = self.av.open(f'file:{path}', 'w', format=self.kind.container,
-                                          container_options={**moov_first, **forever})
+                                          container_options=options)
+        rate = rate or Fraction(25)
+        self.step = max(1, round(1 / (rate * self.tick)))   # how long a picture stays, unless told
         try:
             with self._complaining():
-                self._add_pictures(rate or Fraction(25), aspect, crf)
+                self._add_pictures(rate, aspect, crf, full_colour)
                 self.sounds = {sound.index: made for sound in sounds if (made := self._add_sound(sound)) is not None}
                 self.container.start_encoding()
         except BaseException:
             self.abandon()
             raise
 
-    def _add_pictures(self, rate: Fraction, aspect: Fraction, crf: int) -> None:
+    def _common_clock(self, sounds: Sequence[Any]) -> int:
+        """Ticks a second in which late beginnings of pictures and sounds are whole; by itself, MP4 takes 1000."""
+        clocks = [self.tick.denominator, *(sound.time_base.denominator for sound in sounds)]
+        common = math.lcm(1000, *clocks)
+        return common if common < 2 ** 31 else clocks[0]
+
+    def _add_pictures(self, rate: Fraction, aspect: Fraction, crf: int, full_colour: bool) -> None:
         width, height = self.size
-        quality = {'gif': {}, 'libwebp_anim': {'quality': '90'},
+        quality = {'gif': {}, 'libwebp_anim': {'lossless': '1'} if full_colour else {'quality': '90'},
                    'libvpx-vp9': {'crf': str(crf), 'cpu-used': '4', 'row-mt': '1'}}
         stream = self.container.add_stream(self.kind.pictures, rate=rate.limit_denominator(100_000),
                                            options=quality.get(self.kind.pictures, {'crf': str(crf)}))
         stream.width, stream.height = width, height
-        # Half the colours, as players want it; H.264 can have that at even sizes alone.
+        # One colour for each four pixels is what all players know; H.264 can have that at even sizes alone.
         odd = self.kind.pictures == 'libx264' and (width % 2 or height % 2)
         stream.pix_fmt = {'gif': 'pal8', 'libwebp_anim': 'bgra'}.get(
-            self.kind.pictures, 'yuv444p' if odd else 'yuv420p')
+            self.kind.pictures, 'yuv444p' if odd or full_colour else 'yuv420p')
         if odd:
             self.notes.append(f'{width}×{height} is odd: written in H.264 4:4:4, which some players lack; .webm is '
                               f'another way')
@@ -477,14 +500,21 @@ class FilmWriter:
         return made
 
     def _holds(self, sound: Any) -> bool:
-        """Whether the container takes packets of this coder, found by trying it on a file in memory."""
-        taken = False
-        with contextlib.suppress(self.av.error.FFmpegError, ValueError), \
-                self.av.open(io.BytesIO(), 'w', format=self.kind.container) as trial:
-            trial.add_stream_from_template(sound)
-            trial.start_encoding()
-            taken = True
-        return taken
+        """Whether the container takes this sound as it is, found by trying its first packets on a file in memory: some
+        are refused with the header, some with the first packet, some at the end."""
+        try:
+            with _opened(self.av, sound.container.name) as again, \
+                    self.av.open(io.BytesIO(), 'w', format=self.kind.container) as trial:
+                tried = trial.add_stream_from_template(sound)
+                trial.start_encoding()
+                for packet in itertools.islice(again.demux(again.streams[sound.index]), 3):
+                    if packet.size:
+                        packet.stream = tried
+                        trial.mux(packet)
+                trial.close()
+        except (self.av.error.FFmpegError, ValueError):
+            return False
+        return True
 
     @contextlib.contextmanager
     def _complaining(self) -> Iterator[None]:
@@ -512,17 +542,31 @@ class FilmWriter:
         time = round(time * scale)
         self.last = time if self.last is None else max(time, self.last + 1)   # no two at one time, however coarse
         frame.pts, frame.time_base = self.last, self.tick
-        if duration:
-            self.durations[self.last] = max(1, round(duration * scale))
+        self.last_duration = round(duration * scale) or self.step
+        if self.began is None:
+            self.began = self.last
         with self._complaining():
             self._mux(self.video.encode(frame))
 
     def _mux(self, packets: Sequence['av.Packet']) -> None:
         for packet in packets:
-            duration = self.durations.pop(packet.pts, 0)
-            if duration:
-                packet.duration = duration
-            self.container.mux(packet)
+            if self.held is None:
+                self.first = packet.dts
+            else:
+                self.container.mux(self.held)
+            self.held = packet
+
+    def _mux_last(self, length: int | None) -> None:
+        # Each packet lasts until the next; what the last one lacks of the whole is its own. In coded order, it need not
+        # be the last picture.
+        if self.held is None:
+            return
+        whole = round(length * self.given_tick / self.tick) if length else self.last - self.began + self.last_duration
+        rest = whole - (self.held.dts - self.first)
+        if rest > 0:
+            self.held.duration = rest
+        self.container.mux(self.held)
+        self.held = None
 
     def copy(self, packet: 'av.Packet') -> None:
         """A packet of one of the sounds."""
@@ -533,11 +577,16 @@ class FilmWriter:
             for made in sound.take(packet):
                 self.container.mux(made)
 
-    def finish(self) -> None:
-        """Write what is left, and close the file."""
+    def finish(self, length: int | None = None) -> None:
+        """Write what is left, and close the file.
+
+        Args:
+            length: ticks from the first picture to the end of the last, where known; MP4 gets its rate from that.
+        """
         try:
             with self._complaining():
                 self._mux(self.video.encode(None))
+                self._mux_last(length)
                 for sound in self.sounds.values():
                     for packet in sound.take(None):
                         self.container.mux(packet)

@@ -85,6 +85,8 @@ def parse_arguments(argv: list[str] | None = None):
                              "frames' own size")
     parser.add_argument('--crf', type=at_least(0, 51), default=CRF,
                         help='quality of the video: 0 is the best, 18 can hardly be told from it, 28 is small')
+    parser.add_argument('--full_colour', action='store_true',
+                        help='keep the colour of each pixel (4:4:4), not one for each four; some players lack it')
     parser.add_argument('--batch_size', type=at_least(1), default=8,
                         help='up to so many frames are translated together: as many as have no more pixels than so '
                              'many of 256×256')
@@ -226,7 +228,7 @@ def translate_film(translator: Translator, film: Film | Animation, output: Path,
                         waiting.append(batch)
                     elif writer is None:
                         writer = FilmWriter(part, output.suffix.lower(), film.size, film.tick, film.rate, film.aspect,
-                                            opts.crf, film.sounds)
+                                            opts.crf, opts.full_colour, film.sounds)
                     if writer is not None:
                         while waiting:
                             beside.call(writer.copy, waiting.pop(0))
@@ -240,7 +242,7 @@ def translate_film(translator: Translator, film: Film | Animation, output: Path,
             if writer is None:
                 raise BadInput(f'{film.named}: no frame of it can be read'
                                + (f' ({"; ".join(film.faults)})' if film.faults else ''))
-            writer.finish()
+            writer.finish(film.length if done == film.frames and not film.faults else None)
         except BaseException:
             if writer is not None:
                 writer.abandon()
