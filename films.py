@@ -193,7 +193,6 @@ class Film:
         if other and tags.get('alpha_mode') == '1':
             with contextlib.suppress(ValueError):   # not in this build
                 return self.av.CodecContext.create(other, 'r')
-        self.video.thread_type = 'AUTO'
         return self.video.codec_context
 
     def span(self) -> tuple[int | None, int | None, int]:
