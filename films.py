@@ -129,6 +129,8 @@ class Film:
         sounds: the streams of sound.
         frames: how many pictures there are, as far as the file says; None where it does not.
         length: ticks from the first picture to the end of the last, None where the file does not say.
+        about: width and height before any picture is read, zeros where the file does not say.
+        size: width and height of the pictures, known with the first.
     """
 
     def __init__(self, path: str | Path, named: str, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0):
@@ -173,6 +175,7 @@ class Film:
             if fine <= 1_000_000:
                 self.tick, self.grid = Fraction(1, fine), self.rate
         self.frames = stream.frames or self._guessed_frames()
+        self.about = (stream.width, stream.height)
         self.length = stream.duration if 'mov' in self.container.format.name else None
         self.shift = Fraction(0)   # seconds that all times are moved by
         if self.container.format.name in AT_FIRST_ANYWHERE and self.container.start_time:
@@ -317,7 +320,7 @@ class Animation:
         if fault:
             self.close()
             raise BadInput(f'{named}: {fault}')
-        self.size = self.image.size
+        self.size = self.about = self.image.size
         self.rate = self.length = None
         self.frames = getattr(self.image, 'n_frames', 1)
         if self.image.info.get('duration'):
@@ -426,9 +429,12 @@ class FilmWriter:
         self.notes = []
         self.began = self.first = self.held = None   # the first packet's time, and the newest packet
         self.last_duration = 0
-        options = {'loop': '0'} if self.kind.sound is None else {}   # for ever
-        if self.kind.container in ('mp4', 'mov'):
-            options = {'movflags': 'faststart', 'movie_timescale': str(self._common_clock(sounds))}
+        # Coders of pictures look far ahead, in seconds the farther the fewer frames there are: sound waits for them.
+        options = {'max_interleave_delta': '120000000'}
+        if self.kind.sound is None:
+            options = {'loop': '0'}   # for ever
+        elif self.kind.container in ('mp4', 'mov'):
+            options |= {'movflags': 'faststart', 'movie_timescale': str(self._common_clock(sounds))}
         with self._complaining():
             self.container = self.av.open(f'file:{path}', 'w', format=self.kind.container,
                                           container_options=options)

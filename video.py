@@ -55,7 +55,8 @@ from utils import (
     write_bytes,
 )
 
-WRITES_AHEAD = 4   # batches
+WRITES_AHEAD = 4      # batches
+PACKETS_AT_ONCE = 100
 
 
 class Frame(NamedTuple):
@@ -220,28 +221,31 @@ def translate_film(translator: Translator, film: Film | Animation, output: Path,
     start = time.perf_counter()
     with whole(output) as part:
         try:
-            with contextlib.closing(ahead(frames_of(film, translator, opts), opts)) as items, \
+            items = ahead(frames_of(film, translator, opts), opts, 2 * together(opts, *film.about))
+            with contextlib.closing(items), \
                     tqdm(total=film.frames, unit=' frames', disable=None, dynamic_ncols=True) as bar, \
-                    Beside(min(1, opts.num_workers), most=WRITES_AHEAD * opts.batch_size) as beside:
-                for batch in batches(items, opts.batch_size):
+                    Beside(min(1, opts.num_workers), most=WRITES_AHEAD) as beside:
+                for batch in batches(items, opts):
                     if not isinstance(batch, list):   # a packet of sound
                         waiting.append(batch)
-                    elif writer is None:
+                        if writer is not None and len(waiting) >= PACKETS_AT_ONCE:
+                            beside.call(write_sound, writer, waiting)
+                            waiting = []
+                        continue
+                    if writer is None:
                         writer = FilmWriter(part, output.suffix.lower(), film.size, film.tick, film.rate, film.aspect,
                                             opts.crf, opts.full_colour, film.sounds)
-                    if writer is not None:
-                        while waiting:
-                            beside.call(writer.copy, waiting.pop(0))
-                    if isinstance(batch, list):
-                        places = None if progress is None else [
-                            progress(frame.picture.time, done + i) for i, frame in enumerate(batch)]
-                        pixels, ready = to_host(torch.stack(translated(translator, batch, stations, places, opts)))
-                        beside.call(write_frames, writer, batch, pixels, ready)
-                        done += len(batch)
-                        bar.update(len(batch))
+                    places = None if progress is None else [
+                        progress(frame.picture.time, done + i) for i, frame in enumerate(batch)]
+                    pixels, ready = to_host(torch.stack(translated(translator, batch, stations, places, opts)))
+                    beside.call(write_frames, writer, waiting, batch, pixels, ready)
+                    waiting = []
+                    done += len(batch)
+                    bar.update(len(batch))
             if writer is None:
                 raise BadInput(f'{film.named}: no frame of it can be read'
                                + (f' ({"; ".join(film.faults)})' if film.faults else ''))
+            write_sound(writer, waiting)
             writer.finish(film.length if done == film.frames and not film.faults else None)
         except BaseException:
             if writer is not None:
@@ -284,7 +288,7 @@ def translate_frames(translator: Translator, paths: Sequence[Path], output: Path
     start = time.perf_counter()
     with contextlib.closing(frames), tqdm(total=len(paths), unit=' frames', disable=None, dynamic_ncols=True) as bar, \
             Beside(opts.num_workers, most=WRITES_AHEAD * opts.batch_size) as beside:
-        for batch in batches(frames, opts.batch_size):
+        for batch in batches(frames, opts):
             if not isinstance(batch, list):
                 tqdm.write(f'skipped {batch.error}', file=sys.stderr)
                 bar.update()
@@ -349,16 +353,24 @@ def frames_of(film: Film | Animation, translator: Translator, opts: argparse.Nam
         yield item
 
 
-def ahead(items: Iterator, opts: argparse.Namespace) -> Iterator:
-    """The items, made by a thread before they are asked for."""
-    made = map_ahead(lambda _: next(items, None), itertools.count(), min(1, opts.num_workers), 2 * opts.batch_size)
+def together(opts: argparse.Namespace, width: int, height: int) -> int:
+    """How many frames of a size are translated together; where it is not known (0), one."""
+    shorter = min(width, height)
+    scale = opts.new_size / shorter if opts.new_size and shorter else 1
+    pixels = max(1, round(width * height * scale ** 2))
+    return min(opts.batch_size, max(1, opts.batch_size * PIXELS_A_PLACE // pixels)) if shorter else 1
+
+
+def ahead(items: Iterator, opts: argparse.Namespace, most: int) -> Iterator:
+    """The items, made by a thread before they are asked for, `most` of them."""
+    made = map_ahead(lambda _: next(items, None), itertools.count(), min(1, opts.num_workers), most)
     with contextlib.closing(made):
         yield from itertools.takewhile(lambda item: item is not None, made)
 
 
-def batches(items: Iterator, batch_size: int) -> Iterator:
-    """Frames in a row whose values have one size together, in their order: up to `batch_size`, and no more pixels than
-    so many places have. What is no readable frame goes through at once."""
+def batches(items: Iterator, opts: argparse.Namespace) -> Iterator:
+    """Frames in a row whose values have one size together, in their order. What is no readable frame goes through at
+    once."""
     batch = []
     for item in items:
         if not isinstance(item, Frame) or item.error is not None:
@@ -368,16 +380,24 @@ def batches(items: Iterator, batch_size: int) -> Iterator:
             yield batch
             batch = []
         batch.append(item)
-        _, height, width = item.values.shape
-        if len(batch) >= min(batch_size, max(1, batch_size * PIXELS_A_PLACE // (height * width))):
+        if len(batch) >= together(opts, *item.size):
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def write_frames(writer: FilmWriter, batch: Sequence[Frame], pixels: Tensor, ready: Callable[[], None]) -> None:
-    """Write outputs (N, H, W, 1 or 3) that are there when `ready` returns, at the times of the frames."""
+def write_sound(writer: FilmWriter, packets: Sequence) -> None:
+    """Write packets of sound."""
+    for packet in packets:
+        writer.copy(packet)
+
+
+def write_frames(writer: FilmWriter, packets: Sequence, batch: Sequence[Frame], pixels: Tensor,
+                 ready: Callable[[], None]) -> None:
+    """Write outputs (N, H, W, 1 or 3) that are there when `ready` returns, at the times of the frames, and the packets
+    of sound that came before."""
+    write_sound(writer, packets)
     ready()
     for frame, output in zip(batch, pixels.expand(-1, -1, -1, 3).numpy(), strict=True):
         writer.write(output, frame.picture.time, frame.picture.duration)

@@ -129,8 +129,9 @@ def tones(av, path: Path) -> list[tuple[float, float, float]]:
 def wanted(translator: Translator, pictures, codes) -> list[np.ndarray]:
     """What translating each decoded picture by itself gives, with one code (1, …) or each with its own."""
     codes = codes.expand(len(pictures), *codes.shape[1:])
-    return [to_bytes(to_picture(translator.translate(Transform()(Image.fromarray(picture))[None], code[None])))[0].numpy()
-            for picture, code in zip(pictures, codes, strict=True)]
+    images = [Transform()(Image.fromarray(picture))[None] for picture in pictures]
+    return [to_bytes(to_picture(translator.translate(image, code[None])))[0].numpy()
+            for image, code in zip(images, codes, strict=True)]
 
 
 def away(one, other) -> float:
@@ -188,7 +189,8 @@ def test_the_usual_file_has_one_colour_for_four_pixels_and_full_light(av, model,
     source = write(av, tmp_path / 'clip.mp4', sounds=())
     video_command.main(flags(model, input=source, output=tmp_path / 'out.mp4', seed=3, crf=4))
     with av.open(str(tmp_path / 'out.mp4')) as container:
-        assert (container.streams.video[0].pix_fmt, container.streams.video[0].codec_context.name) == ('yuv420p', 'h264')
+        film = container.streams.video[0]
+        assert (film.pix_fmt, film.codec_context.name) == ('yuv420p', 'h264')
     before, after = Seen(av, source), Seen(av, tmp_path / 'out.mp4')
     lights = [[np.array(Image.fromarray(picture).convert('L')) for picture in pictures]
               for pictures in (after.pictures, wanted(translator, before.pictures, style_of(3)))]
@@ -564,10 +566,13 @@ def test_a_long_film_is_read_no_further_than_it_is_translated(model):
     taken = itertools.count()
     opts = video_command.parse_arguments(flags(model, input='x', output='y', batch_size=4, num_workers=1))
     frames = (video_command.Frame(torch.zeros(3, 64, 64), (64, 64), place=next(taken)) for _ in range(10_000))
-    batches = video_command.batches(video_command.ahead(frames, opts), 4)
+    batches = video_command.batches(video_command.ahead(frames, opts, 8), opts)
     assert [frame.place for frame in next(batches)] == [0, 1, 2, 3]
     batches.close()
-    assert next(taken) < 4 + 2 * 4 + 4
+    assert next(taken) < 4 + 8 + 4
+    opts = video_command.parse_arguments(flags(model, input='x', output='y', batch_size=8))
+    assert [video_command.together(opts, *size) for size in ((64, 64), (256, 256), (512, 512), (3840, 2160), (0, 0))
+            ] == [8, 8, 2, 1, 1]
 
 
 def test_the_input_keeps_its_name_in_a_folder_and_an_old_output_is_replaced(av, model, tmp_path):
