@@ -322,7 +322,11 @@ class Animation:
             raise BadInput(f'{named}: {fault}')
         self.size = self.about = self.image.size
         self.rate = self.length = None
-        self.frames = getattr(self.image, 'n_frames', 1)
+        try:
+            self.frames = getattr(self.image, 'n_frames', 1)   # GIF counts by going through the file
+        except Exception as error:
+            self.close()
+            raise BadInput(f'{named}: cannot be read as an animation ({_words(error)})') from None
         if self.image.info.get('duration'):
             self.rate = min(Fraction(1000) / Fraction(self.image.info['duration']), Fraction(MOST_FRAMES_A_SECOND))
 

@@ -281,6 +281,13 @@ def test_new_size_is_that_of_the_networks_and_the_output_has_the_frames_own(av, 
     assert away(small.pictures[0], whole.pictures[0]) > 1
 
 
+def test_new_size_leaves_the_frames_of_a_folder_their_own_sizes(model, tmp_path):
+    make_frames(tmp_path / 'in', ['1.png', '2.png'])
+    run(model, tmp_path / 'in', tmp_path / 'out', new_size=32)
+    for name in ('1.png', '2.png'):
+        assert Image.open(tmp_path / 'out' / name).size == Image.open(tmp_path / 'in' / name).size
+
+
 # -- sound ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('source, sound, output, coders', [
@@ -459,7 +466,7 @@ def test_packets_that_cannot_be_decoded_are_counted(av, model, tmp_path, capsys)
 
 
 def broken_film(av, folder: Path, kind: str) -> Path:
-    path = folder / {'a list': 'list.m3u8', 'a picture': 'still.png'}.get(kind, 'bad.mp4')
+    path = folder / {'a list': 'list.m3u8', 'a chain': 'list.txt', 'a picture': 'still.png'}.get(kind, 'bad.mp4')
     whole = write(av, folder / 'whole.mp4')
     if kind == 'sound alone':
         with av.open(str(whole)) as film, av.open(str(path), 'w') as alone:
@@ -473,6 +480,7 @@ def broken_film(av, folder: Path, kind: str) -> Path:
     else:
         path.write_bytes({'nothing': b'', 'noise': os.urandom(4000), 'text': b'hello\n' * 99,
                           'without its index': whole.read_bytes()[:2000],
+                          'a chain': b'ffconcat version 1.0\nfile whole.mp4\n',
                           'a list': f'#EXTM3U\n#EXTINF:9,\n{whole}\n#EXT-X-ENDLIST\n'.encode()}[kind])
     return path
 
@@ -480,6 +488,7 @@ def broken_film(av, folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize('kind, words', [
     ('nothing', 'not a video, or broken'), ('noise', 'not a video, or broken'), ('text', 'not a video, or broken'),
     ('without its index', 'not a video, or broken'), ('a list', 'not a video, or broken'),
+    ('a chain', 'not a video, or broken'),
     ('sound alone', 'holds no video, sound alone'), ('a picture', 'test.py translates pictures'),
 ])
 def test_what_is_no_film_is_one_line_and_nothing_is_written(av, model, tmp_path, capsys, kind, words):
