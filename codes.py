@@ -8,6 +8,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,12 @@ from utils import make_folder
 
 MAX_CODES = 10_000             # as many as --num_style allows
 MAX_CODE_BYTES = 16 * 2 ** 20
+
+
+class Style(NamedTuple):
+    """A style: its code (1, style_dim, 1, 1), and what stands for it in a margin."""
+    code: Tensor
+    margin: Tensor | str
 
 
 def add_code_flags(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +105,27 @@ def given_codes(opts: argparse.Namespace, translator: Translator) -> Tensor | No
     if not opts.style_code:
         return None
     return read_codes(opts.style_code, translator.style_length, '--style_code').to(translator.device)
+
+
+def find_styles(given: str, translator: Translator, flag: str, new_size: int | None = None) -> list[Style]:
+    """The styles that the user names with `given`: several where it is a file of codes.
+
+    Raises:
+        BadInput: a seed that is none, a picture that cannot be read, or a code that does not fit.
+    """
+    given = given.strip()
+    if re.fullmatch(r'[+-]?[0-9]+', given):
+        if not -2 ** 63 <= int(given[:30]) < 2 ** 63:
+            raise BadInput(f'{flag} {shown(given, 80)}: a seed has at most 63 bits; take a smaller number')
+        code = translator.draw_styles(1, generator=torch.Generator().manual_seed(int(given)))
+        return [Style(code, f'seed\n{int(given)}')]
+    if os.path.exists(given) and not given.lower().endswith('.txt'):
+        image = translator.read(given, translator.target, new_size)
+        return [Style(translator.encode_style(image), image[0])]
+    codes = read_codes(given, translator.style_length, flag).to(translator.device)
+    name = Path(given).stem if os.path.exists(given) else ''
+    return [Style(code, f'code {i + 1}' + (f'\n{shown(name, 16)}' if name else ''))
+            for i, code in enumerate(codes.split(1))]
 
 
 def slerp(first: Tensor, second: Tensor, t: float) -> Tensor:

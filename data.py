@@ -188,7 +188,7 @@ def read_image_bytes(content: bytes, name: str, channels: int, max_pixels: int =
 def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: int, new_size: int) -> Image.Image:
     try:
         with _opened(file) as image:
-            fault = _fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
+            fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
                 with _without_words_of_libtiff(image):
                     return _convert(ImageOps.exif_transpose(image), channels)
@@ -223,7 +223,7 @@ def _without_words_of_libtiff(image: Image.Image) -> Iterator[None]:
             os.close(before)
 
 
-def _fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
+def fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
     """Why an image of this size is not read, '' if it is."""
     if min(width, height) < 1:
         return f'{width}×{height} pixels are no image'

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from data import BadInput, shown
+from films import write_by_av, write_by_ffmpeg
 from utils import to_bytes, to_picture
 
 GAP = 4
@@ -95,34 +96,7 @@ def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int
 def _video_writer() -> tuple[Callable[[Sequence[np.ndarray], Path, int], None] | None, str]:
     """What writes an MP4, or None and what is missing."""
     if find_spec('av'):
-        return _write_by_av, ''
+        return write_by_av, ''
     if find_spec('imageio_ffmpeg'):
-        return _write_by_ffmpeg, ''
+        return write_by_ffmpeg, ''
     return None, 'neither PyAV nor imageio-ffmpeg is installed: pip install -r requirements-demo.txt'
-
-
-def _write_by_av(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    import av
-    with av.open(str(path), 'w', format='mp4', options={'movflags': 'faststart'}) as container:
-        stream = container.add_stream('libx264', rate=fps, options={'crf': '16'})
-        stream.height, stream.width = _evened(frames[0]).shape[:2]
-        stream.pix_fmt = 'yuv420p'   # what browsers show
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(_evened(frame), format='rgb24')))
-        container.mux(stream.encode())
-
-
-def _write_by_ffmpeg(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    import imageio_ffmpeg
-    height, width = _evened(frames[0]).shape[:2]
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=fps, quality=9, macro_block_size=2,
-                                         ffmpeg_log_level='error')
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(_evened(frame)))
-    writer.close()
-
-
-def _evened(frame: np.ndarray) -> np.ndarray:
-    """The frame with even sides."""
-    return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=255)

@@ -30,7 +30,7 @@ from metrics import (
     load_inception,
     mean_divergence,
 )
-from translate import PIXELS_AT_ONCE, Translator, make_translator
+from translate import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
 from utils import (
     Beside,
     TranslationParser,
@@ -44,7 +44,6 @@ from utils import (
     write_output,
 )
 
-PIXELS_A_PLACE = 256 * 256   # of what --batch_size counts
 BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
 WRITES_AHEAD = 8             # for each thread
 
@@ -153,13 +152,6 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
             done += len(batch)
             bar.update(len(batch))
     return done, [probabilities[position] for position in sorted(probabilities)]
-
-
-def pixels_at_once(device: torch.device, batch_size: int) -> int:
-    """How many pixels of images or outputs go through a network together."""
-    if batch_size > 1 and device.type == 'cpu':   # which loses a fifth of its time to fresh memory for larger layers
-        return 2 * PIXELS_A_PLACE
-    return max(PIXELS_AT_ONCE, batch_size * PIXELS_A_PLACE)   # 1: as test.py, to the last digit
 
 
 def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace,

@@ -66,8 +66,7 @@ class DirectionParser(Parser):
         super().__init__(description, config)
         self.add_argument('--output_folder', required=output_folder is None, default=output_folder,
                           help='where the results go')
-        self.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
-        self.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+        add_direction(self)
 
 
 class TranslationParser(DirectionParser):
@@ -75,18 +74,34 @@ class TranslationParser(DirectionParser):
 
     def __init__(self, description: str, seed: int, config: str | None = None):
         super().__init__(description, config)
-        self.add_argument('--seed', type=at_least(-2 ** 63, 2 ** 63 - 1), default=seed, help='of the sampled styles')
+        add_seed(self, seed, 'of the sampled styles')
         self.add_argument('--num_style', type=at_least(1, 10_000), default=10, help='how many styles to sample')
         self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
         self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
         add_new_size(self)
         self.add_argument('--normalize', action='store_true',
                           help='stretch each output to the full range, as the original did')
-        self.add_argument('--precision', default='fp32', choices=PRECISIONS,
-                          help='fp32: as the original; tf32, bf16: faster and less exact, for GPUs that have them')
-        add_encoder_noise(self)
-        self.add_argument('--compile', action='store_true',
-                          help='compile the networks first: a minute that pays for large folders')
+        add_compute(self)
+
+
+def add_direction(parser: argparse.ArgumentParser) -> None:
+    """The flags --checkpoint and --a2b."""
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int, words: str) -> None:
+    """The flag --seed."""
+    parser.add_argument('--seed', type=at_least(-2 ** 63, 2 ** 63 - 1), default=default, help=words)
+
+
+def add_compute(parser: argparse.ArgumentParser) -> None:
+    """The flags --precision, --encoder_noise and --compile."""
+    parser.add_argument('--precision', default='fp32', choices=PRECISIONS,
+                        help='fp32: as the original; tf32, bf16: faster and less exact, for GPUs that have them')
+    add_encoder_noise(parser)
+    parser.add_argument('--compile', action='store_true',
+                        help='compile the networks first: a minute that pays for large folders')
 
 
 def add_new_size(parser: argparse.ArgumentParser) -> None:

@@ -18,16 +18,13 @@ on top.
 
 styles.txt holds the codes of the steps, or of the columns, for --style_code of test.py and test_batch.py.
 """
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from codes import read_codes, slerp, write_codes
+from codes import Style, find_styles, slerp, write_codes
 from config import load_config
 from data import BadInput, shown
 from methods import METHODS
@@ -36,12 +33,6 @@ from translate import Translator, make_translator
 from utils import DirectionParser, add_new_size, at_least, choose_device, make_folder, run_command, write_output
 
 SHEET_STEPS = 12
-
-
-class Style(NamedTuple):
-    """A style: its code (1, style_dim, 1, 1), and what stands for it in a margin."""
-    code: Tensor
-    margin: Tensor | str
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -77,27 +68,6 @@ def main(argv: list[str] | None = None) -> None:
     print(f'{folder}: wrote {", ".join(written)}')
     for line in missing:
         print(line)
-
-
-def find_styles(given: str, translator: Translator, flag: str, new_size: int | None = None) -> list[Style]:
-    """The styles that the user names with `given`: several where it is a file of codes.
-
-    Raises:
-        BadInput: a seed that is none, a picture that cannot be read, or a code that does not fit.
-    """
-    given = given.strip()
-    if re.fullmatch(r'[+-]?[0-9]+', given):
-        if not -2 ** 63 <= int(given[:30]) < 2 ** 63:
-            raise BadInput(f'{flag} {shown(given, 80)}: a seed has at most 63 bits; take a smaller number')
-        code = translator.draw_styles(1, generator=torch.Generator().manual_seed(int(given)))
-        return [Style(code, f'seed\n{int(given)}')]
-    if os.path.exists(given) and not given.lower().endswith('.txt'):
-        image = translator.read(given, translator.target, new_size)
-        return [Style(translator.encode_style(image), image[0])]
-    codes = read_codes(given, translator.style_length, flag).to(translator.device)
-    name = Path(given).stem if os.path.exists(given) else ''
-    return [Style(code, f'code {i + 1}' + (f'\n{shown(name, 16)}' if name else ''))
-            for i, code in enumerate(codes.split(1))]
 
 
 def find_end(given: str, translator: Translator, new_size: int | None = None) -> Style:
