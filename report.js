@@ -35,7 +35,7 @@
     if (value === null || value === undefined) return '–';
     if (value === 0) return '0';
     const size = Math.abs(value);
-    return size >= 1e6 || size < 1e-3 ? value.toExponential(2) : String(+value.toPrecision(4));
+    return size >= 1e6 || size < 1e-3 ? value.toExponential(2).replace(/\.?0+e/, 'e') : String(+value.toPrecision(4));
   }
 
   function steps(value) {
@@ -96,7 +96,7 @@
       silent: ['Silent', `: nothing was written for ${lasting(silence())}. It was killed, or hangs, or this is a `
                          + 'copy of a run that went on.'],
       finished: ['Finished', '.'], stopped: ['Stopped', run.why ? ` by ${run.why}.` : '.'],
-      failed: ['Ended before its time', run.why ? `: ${run.why}` : '.'], unknown: ['An earlier run', '.']}[state];
+      failed: ['Ended before its time', run.why ? `: ${run.why}` : '.'], unknown: ['Not finished', ', as far as its folder says.']}[state];
     line.dataset.state = state;
     line.replaceChildren(make('b', {}, said[0]), said[1]);
     $('progress').hidden = !run.max_iter;
@@ -537,9 +537,11 @@
       box.checked = set.differing;
       choose();
       const count = run.config.filter(row => row[3]).length;
-      fold('config', `Config: ${run.config.length} keys, ${run.config.filter(differs).length} of them other than `
-           + `their default${count ? `, ${count} from the command line` : ''}`,
-           make('p', {}, make('label', {}, box, ' only what differs from the defaults'), ' · ',
+      const known = run.config.some(([, , standard, given]) => given || standard !== null);   // not of earlier runs
+      fold('config', `Config: ${run.config.length} keys`
+           + (known ? `, ${run.config.filter(differs).length} of them other than their default` : '')
+           + (count ? `, ${count} from the command line` : ''),
+           make('p', {}, known ? make('label', {}, box, ' only what differs from the defaults, ') : null,
                 make('a', {href: 'config.yaml'}, 'config.yaml')),
            table(['key', 'value', ''], rows));
     }

@@ -395,6 +395,8 @@ def main(argv: list[str] | None = None) -> None:
     if opts.logs is not None:
         curves = Curves.of_log(opts.logs)
         data |= {'curves': curves.data(), 'step': max([data['step'], *curves.steps[-1:]])}
+    if data['state'] == 'unknown' and data['max_iter'] == data['step']:
+        data['state'] = 'finished'
     replace_text(opts.folder / 'run.js', f'showRun({as_script(data)});\n')
     replace_text(opts.folder / 'index.html', page_of(opts.folder, data))
     print(f'{opts.folder / "index.html"}: written')

@@ -332,7 +332,7 @@ def test_a_loader_worker_that_dies_is_named_and_what_was_trained_is_saved(data, 
 
 def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
     for first in (1, 4):
-        log = Log(tmp_path)
+        log = Log(tmp_path, first - 1)
         for step in range(first, first + 5):
             log.add_scalars({'loss': step / 2}, step)
         log.close()
