@@ -15,7 +15,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 # A record: length of the data, checksum of that, the data, their checksum.
 LENGTH_AND_CHECKSUM, CHECKSUM = 12, 4
 SETTINGS = ('_hparams_/', 'config/')   # tags of what each run writes anew as it starts or goes on
-OUTERMOST, BINS = 10, 80               # of histograms; what lies further out counts in the last bins
+OUTERMOST, BINS = 10, 200              # of histograms; what lies further out counts in the last bins
 
 
 class Log:

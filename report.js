@@ -7,8 +7,8 @@
     ['Totals', /_total$/], ['Adversarial terms', /^loss_(dis|gen_adv)/],
     ['Other terms of the generators', /^loss_gen_/], ['Style codes against N(0, 1)', /^style_/],
     ['Iterations passed over: their gradients were not finite', /^bad_steps$/], ['Seconds an iteration', /^s\/it$/],
-    ['Others', /./]];
-  const COLOURS = 8, DASHES = {a: '', b: '5 3', aba: '', bab: '5 3'};
+    ['Others', /^/]];
+  const COLOURS = 8, MOST_BANDS = 4, DASHES = {a: '', b: '5 3', aba: '', bab: '5 3'};
   const CHART = {height: 230, left: 50, right: 10, top: 8, bottom: 24};
   const SVG = 'http://www.w3.org/2000/svg';
   let run = null, shownAt = null, playing = null, hovered = null;
@@ -96,7 +96,8 @@
       silent: ['Silent', `: nothing was written for ${lasting(silence())}. It was killed, or hangs, or this is a `
                          + 'copy of a run that went on.'],
       finished: ['Finished', '.'], stopped: ['Stopped', run.why ? ` by ${run.why}.` : '.'],
-      failed: ['Ended before its time', run.why ? `: ${run.why}` : '.'], unknown: ['Not finished', ', as far as its folder says.']}[state];
+      failed: ['Ended before its time', run.why ? `: ${run.why}` : '.'],
+      unknown: ['Not finished', ', as far as its folder says.']}[state];
     line.dataset.state = state;
     line.replaceChildren(make('b', {}, said[0]), said[1]);
     $('progress').hidden = !run.max_iter;
@@ -271,7 +272,9 @@
     const raw = (high - low) / count, base = 10 ** Math.floor(Math.log10(raw));
     const size = [1, 2, 5, 10].map(factor => factor * base).find(one => one >= raw);
     const found = [];
-    for (let i = Math.ceil(low / size - 1e-9); i * size <= high + size * 1e-9; i++) found.push(i * size || 0);   // not -0
+    for (let i = Math.ceil(low / size - 1e-9); i * size <= high + size * 1e-9; i++) {
+      found.push(i * size || 0);   // not -0
+    }
     return found;
   }
 
@@ -302,7 +305,7 @@
     ys.forEach((y, i) => {
       if (y === null) { pen = false; return; }
       text += `${pen ? 'L' : 'M'}${xs[i].toFixed(1)} ${y.toFixed(1)}`;
-      if (!pen && ys[i + 1] === undefined) text += 'h.1';   // a point alone
+      if (!pen && (ys[i + 1] ?? null) === null) text += 'h.1';   // a point alone
       pen = true;
     });
     return text;
@@ -398,7 +401,9 @@
       }
       for (const {raw, line, low: lows, high: highs, colour, dash} of drawn) {
         const path = (kind, d, style, more) => curves.append(make('path', {class: kind, d, style, ...more}));
-        if (lows) path('band', bandThrough(this.xs, lows.map(y), highs.map(y)), {fill: colour});
+        if (lows && drawn.length <= MOST_BANDS) {
+          path('band', bandThrough(this.xs, lows.map(y), highs.map(y)), {fill: colour});
+        }
         if (set.smooth) path('raw', pathThrough(this.xs, raw.map(y)), {stroke: colour});
         path('curve', pathThrough(this.xs, line.map(y)), {stroke: colour}, {'stroke-dasharray': dash});
       }
@@ -446,7 +451,8 @@
           make('td', {}, name.replace(/^loss_/, '')), make('td', {}, raw[i] === null ? '–' : short(raw[i]))));
       const when = `iteration ${whole(run.curves.steps[i])}` + (every > 1 ? `, mean of ${every} values` : '');
       this.tip.replaceChildren(make('div', {}, when), make('table', {}, ...rows));
-      const space = this.element.clientWidth, offset = this.chart.offsetLeft;
+      const space = this.element.clientWidth;
+      const offset = this.chart.getBoundingClientRect().left - this.element.getBoundingClientRect().left;
       const wanted = x > space / 2 ? offset + x - this.tip.offsetWidth - 14 : offset + x + 14;
       this.tip.style.left = `${Math.max(4, Math.min(wanted, space - this.tip.offsetWidth - 4))}px`;
     }
@@ -479,8 +485,8 @@
       new ResizeObserver(() => requestAnimationFrame(drawAll)).observe($('panels'));
     }
     $('thinned').textContent = run.curves.every > 1
-      ? `A point is the mean of ${run.curves.every} logged values; the pale bands reach from the smallest to the `
-        + 'largest.' : '';
+      ? `A point is the mean of ${run.curves.every} logged values; where at most ${MOST_BANDS} terms are on, pale `
+        + 'bands reach from the smallest to the largest.' : '';
     $('thinned').hidden = run.curves.every === 1;
     for (const group of there) {
       if (!panels.has(group)) panels.set(group, new Panel(group));
