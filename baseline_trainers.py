@@ -395,3 +395,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
             rows.append((a, b, *(self.decode(a, code).float() for code in codes)))
         self.gen_b.train()
         return tuple(torch.cat(row) for row in zip(*rows, strict=True))
+
+    @torch.no_grad()
+    def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        return {'b': torch.cat([self.encode(b)[0] for b in x_b.split(1)])}   # of the posteriors, the means

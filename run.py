@@ -5,35 +5,44 @@ Of several processes that train together only the first writes; the others call 
 import contextlib
 import itertools
 import os
+import statistics
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import torch
 import yaml
+from torch import Tensor
 from tqdm import tqdm
 
 import distributed
 import snapshots
 from data import BadInput
 from logs import Log, cut_back
-from utils import make_folder, picture_grid, write_page, write_picture
+from report import Report, settings_of
+from utils import make_folder, peak_memory, picture_grid, write_picture
+
+METRICS = ('loss_gen_total', 'loss_dis_total')   # that stand beside the hyperparameters in TensorBoard
+STYLE_NUMBERS = 16                               # of a style code, that have a histogram each
 
 
 class Run:
     """Folders, lock, config, pictures, page, log and progress bar of a run.
 
     Args:
-        opts: the command line: `config`, `output_path`.
-        max_iter, image_save_iter: of the config.
+        opts: the command line: `config`, `output_path`, `trainer`.
+        config: as `config.load_config` returns it.
     """
 
-    def __init__(self, opts, max_iter: int, image_save_iter: int):
+    def __init__(self, opts, config: dict):
         self.config_file = Path(opts.config)
         self.name = self.config_file.stem
         self.folder = Path(opts.output_path) / 'outputs' / self.name
         self.images = self.folder / 'images'
         self.checkpoints = self.folder / 'checkpoints'
         self.logs = Path(opts.output_path) / 'logs' / self.name
-        self.max_iter, self.image_save_iter = max_iter, image_save_iter
+        self.trainer, self.config = opts.trainer, config
         self.writes = distributed.rank() == 0
         self.bar = tqdm(disable=True)
 
@@ -58,8 +67,13 @@ class Run:
             raise BadInput(f'{self.folder}: another run is writing there; wait for its end, or give another '
                            f'--output_path')
 
-    def start(self, step: int, resumed: bool, overrides: dict) -> None:
-        """Keep the config, open the log and the bar, for the iterations from `step` on."""
+    def start(self, step: int, resumed: bool, overrides: dict, about: dict, device: torch.device) -> None:
+        """Keep the config, open the log, the page and the bar, for the iterations from `step` on.
+
+        Args:
+            overrides: what the command line gave of the config; None where it gave nothing.
+            about: what the page says of the run, as `report.Report` takes it.
+        """
         if not self.writes:
             return
         earlier, _ = snapshots.newest(self.checkpoints)
@@ -72,10 +86,14 @@ class Run:
             print(f'{self.checkpoints} held snapshots of an earlier run up to step {earlier}, now in {aside}; --resume '
                   f'would have gone on from there', file=sys.stderr)
         _write_config(self.config_file, self.folder / 'config.yaml', overrides)
+        self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
         if resumed:
             cut_back(self.logs, step)
-        self.log = Log(self.logs)
-        self.bar = tqdm(total=self.max_iter, initial=step, dynamic_ncols=True,
+            self.report.take_up(step, self.logs)
+        self.log = Log(self.logs, step)
+        self.log.add_settings({**settings_of(self.config, self.trainer), 'trainer': self.trainer}, METRICS)
+        self.write_page(step)
+        self.bar = tqdm(total=self.config['max_iter'], initial=step, dynamic_ncols=True,
                         mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
                         bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
 
@@ -84,13 +102,21 @@ class Run:
         if not self.writes:
             return
         self.log.add_scalars(losses, step)
+        self.report.curves.add(losses, step, time.time())
         totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
         self.bar.set_postfix(totals, refresh=False)
 
     def write_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
-        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture, and index.html."""
+        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture.
+
+        The numbered ones go to TensorBoard as well. Of the current ones those do that double the iterations, which
+        shows the quick beginning, and makes no more than twenty of a million.
+        """
         if not self.writes:
             return
+        split, current = postfix.split('_')[0], postfix.endswith('_current')
+        times, rest = divmod(step, self.config['image_display_iter'])
+        doubles = not rest and not times & (times - 1) and step % self.config['image_save_iter'] != 0
         for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
             if not images:   # a method that translates one way
                 continue
@@ -101,9 +127,35 @@ class Run:
                 os.replace(beside, path)
             finally:
                 beside.unlink(missing_ok=True)
-            if not postfix.endswith('_current'):
-                self.log.add_picture(f'gen_{way}_{postfix.split("_")[0]}', grid.numpy(), step)
-        write_page(self.folder, self.name, kinds, step, range(self.image_save_iter, step + 1, self.image_save_iter))
+            if not current or doubles:
+                self.log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
+        self.report.add_picture(split, step, current)
+
+    def write_styles(self, codes: dict[str, Tensor], step: int) -> None:
+        """Log how style codes are spread: for each letter of a domain (N, style_dim), and N(0, 1), which they should
+        come near to, beside them.
+        """
+        if not self.writes or not codes:
+            return
+        for name, of_domain in codes.items():
+            values = of_domain.float().cpu().numpy()
+            self.log.add_histogram(f'style_{name}/all', values, step)
+            for number in range(min(values.shape[1], STYLE_NUMBERS)):
+                self.log.add_histogram(f'style_{name}/{number}', values[:, number], step)
+        prior = np.array([statistics.NormalDist().inv_cdf((i + 0.5) / 1000) for i in range(1000)])
+        self.log.add_histogram('style_prior/all', prior, step)
+
+    def write_page(self, step: int, state: str = 'running', why: str = '') -> None:
+        """Write index.html and run.js, which say how the run stands after `step` iterations."""
+        if self.writes:
+            self.report.write(step, state, why=why, memory=peak_memory(self.device),
+                              interval=self.config['image_display_iter'])
+
+    def end(self, step: int, state: str, why: str = '') -> None:
+        """Say on the page how the run ended, where that can still be written."""
+        if hasattr(self, 'report'):
+            with contextlib.suppress(OSError):
+                self.write_page(step, state, why)
 
     def close(self) -> None:
         """Close what `start` opened."""

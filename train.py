@@ -32,8 +32,9 @@ from data import (
 from methods import METHODS, trainer_class
 from pairs import PairDataset, align
 from precision import PRECISIONS, set_deterministic, set_precision
+from report import describe
 from run import Run
-from utils import Parser, RunEnded, at_least, choose_device, peak_memory, reason_of, run_command
+from utils import Parser, RunEnded, at_least, choose_device, name_of_device, peak_memory, reason_of, run_command
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     overrides = {name: getattr(opts, name) for name in OVERRIDES}
     config = load_config(opts.config, opts.trainer, overrides, data=True)
     config['max_image_pixels'] = opts.max_image_pixels
-    run = Run(opts, config['max_iter'], config['image_save_iter'])
+    run = Run(opts, config)
     sets = [training_set(config, domain) for domain in 'ab']
     shown_sets = {split: [display_set(config, split, domain) for domain in 'ab'] for split in ('train', 'test')}
     for of_both in (sets, *shown_sets.values()) if method.paired else ():
@@ -118,6 +119,11 @@ def main(argv: list[str] | None = None) -> int:
             rows = trainer.sample(*(images.to(device) for images in shown[split]))
             run.write_pictures(rows, trainer.rows_of_sample, f'{split}_{postfix}', step)
 
+    def log_styles(step: int) -> None:
+        if run.writes:
+            codes = [trainer.style_codes(*(images.to(device) for images in of_split)) for of_split in shown.values()]
+            run.write_styles({name: torch.cat([of_split[name] for of_split in codes]) for name in codes[0]}, step)
+
     def save_snapshot(step: int) -> None:
         if run.writes:
             trainer.save(run.checkpoints, step, config['keep_snapshots'])
@@ -136,10 +142,16 @@ def main(argv: list[str] | None = None) -> int:
     def ended(status: int, why: str) -> RunEnded:
         return RunEnded(status, f'{why}; to go on: python train.py {resume_line(argv)}')
 
+    about = {**describe(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,
+             'averaged': config.get('ema_decay', 0) if trainer.ema else 0,
+             'command': f'python train.py {shlex.join(arguments_of(argv))}',
+             'resume': f'python train.py {resume_line(argv)}',
+             'facts': [('Device', name_of_device(device) + processes), ('Precision', config['precision']),
+                       ('Seed', str(seed))]}
     stop = StopSignal()
     step, reason, in_a_row = start, 0, 0
     try:
-        run.start(start, opts.resume, overrides)
+        run.start(start, opts.resume, overrides, about, device)
         clock = Clock(streamed[0].split(streams[0]) if method.paired else zip(*streams, strict=True))
         for x_a, x_b in clock:
             if step >= config['max_iter']:
@@ -168,13 +180,22 @@ def main(argv: list[str] | None = None) -> int:
             if step % config['image_save_iter'] == 0:
                 save_pictures('test', f'{step:08d}', step)
                 save_pictures('train', f'{step:08d}', step)
+                log_styles(step)
             if step % config['image_display_iter'] == 0 or last:
                 save_pictures('train', 'current', step)
+            if step % config['image_save_iter'] == 0 or step % config['image_display_iter'] == 0 or last:
+                run.write_page(step)
             if step % config['snapshot_save_iter'] == 0 or last:
                 save_snapshot(step)
             run.bar.update()
             if last:   # decided before the snapshot: a signal that comes later than that ends the next iteration
                 break
+        if in_a_row >= config['max_bad_steps']:
+            raise ended(3, f'the gradients of {in_a_row} iterations in a row up to step {step} were not finite; none '
+                           f'of them changed the weights. Look at the last images, {names_of_last_batches(in_a_row)}')
+        if reason == TOO_MANY_BAD_IMAGES:
+            raise ended(3, f'more than max_bad_images {config["max_bad_images"]} images could not be read (named '
+                           f'above)')
     except OSError as error:
         if error.errno not in DISK_FAULTS:
             raise
@@ -197,17 +218,16 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         for of_domain in streams:
             of_domain.close()
+        if error := sys.exc_info()[1]:
+            run.end(step, 'failed', str(error) or type(error).__name__)
         run.close()
 
-    if in_a_row >= config['max_bad_steps']:
-        raise ended(3, f'the gradients of {in_a_row} iterations in a row up to step {step} were not finite; none of '
-                       f'them changed the weights. Look at the last images, {names_of_last_batches(in_a_row)}')
-    if reason == TOO_MANY_BAD_IMAGES:
-        raise ended(3, f'more than max_bad_images {config["max_bad_images"]} images could not be read (named above)')
     if step < config['max_iter']:
         name = signal.Signals(reason).name
+        run.end(step, 'stopped', name)
         run.say(f'stopped by {name} after step {step}; to go on: python train.py {resume_line(argv)}')
         return 128 + reason
+    run.end(step, 'finished')
     run.say(f'finished {step} iterations, {clock.share_waiting():.0%} of the time waiting for data\n'
             f'  pictures     {run.folder / "index.html"}\n'
             f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {run.logs}')
@@ -250,8 +270,13 @@ class Clock:
 
 def resume_line(argv: list[str] | None) -> str:
     """The arguments of this run, with --resume."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = arguments_of(argv)
     return shlex.join([*arguments, *([] if '--resume' in arguments else ['--resume'])])
+
+
+def arguments_of(argv: list[str] | None) -> list[str]:
+    """The command line, without the program."""
+    return sys.argv[1:] if argv is None else argv
 
 
 class StopSignal:

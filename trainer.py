@@ -411,6 +411,12 @@ class Trainer(nn.Module):
                            f'move it away to go on with fresh moments')
         self._set_hyperparameters(optimizer, of)   # the config may have changed since
 
+    def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        """The style codes of images (N, C, H, W) in [-1, 1], as (N, style_dim) by the letter of their domain; none
+        where the method has no style encoder.
+        """
+        return {}
+
     def _display_styles(self) -> dict[str, Tensor]:
         """What pictures that are to be compared over a run have in common."""
         return {}
@@ -583,6 +589,16 @@ class MUNIT_Trainer(Trainer):
         from_a = rows(x_a, gen_a, gen_b, x_b, self.s_b, s_b_random)
         from_b = rows(x_b, gen_b, gen_a, x_a, self.s_a, s_a_random)
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
+
+    @torch.no_grad()
+    def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        codes = {}
+        for name, gen, images in zip('ab', self.gens_to_show, (x_a, x_b), strict=True):
+            encoder, learning = gen.enc_style, gen.enc_style.training
+            encoder.eval()   # to look is not to train: spectral norm would go on by an iteration
+            codes[name] = torch.cat([encoder(image).flatten(1) for image in images.split(1)])
+            encoder.train(learning)
+        return codes
 
 
 # ---------------------------------------------------------------------------------------------------------------------

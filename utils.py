@@ -1,12 +1,11 @@
-"""Around a run: the command line and the device, threads beside it, pictures and the page that shows them."""
+"""Around a run: the command line and the device, threads beside it, pictures."""
 import argparse
 import contextlib
-import html
 import os
+import platform
 import re
 import sys
 import tempfile
-import urllib.parse
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +203,17 @@ def peak_memory(device: torch.device) -> str:
     return f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2 ** 30:.2f} GiB'
 
 
+def name_of_device(device: torch.device) -> str:
+    """The device and what it is called, as far as the system says it."""
+    if device.type == 'cuda':
+        return f'{device}, {torch.cuda.get_device_name(device)}'
+    called = platform.processor()
+    with contextlib.suppress(OSError):   # Linux
+        lines = Path('/proc/cpuinfo').read_text(errors='replace').splitlines()
+        called = next((line.partition(':')[2].strip() for line in lines if line.startswith('model name')), called)
+    return f'{device}, {called}' if called else str(device)
+
+
 def make_folder(path: str | Path, flag: str) -> Path:
     """Make the folder that `flag` names, with its parents, and try that it can be written.
 
@@ -268,7 +278,7 @@ class Beside:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Pictures and the page
+# Pictures
 # ---------------------------------------------------------------------------------------------------------------------
 
 def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
@@ -328,43 +338,3 @@ def write_output(pixels: Tensor, path: Path, ready: Callable[[], None] = lambda:
 def picture_grid(rows: Sequence[Tensor]) -> Tensor:
     """Rows of images, each (N, 1 or 3, H, W) in [-1, 1] -> one picture (3, rows·H, N·W) in [0, 1]."""
     return torch.cat([torch.cat(list(to_picture(row).expand(-1, 3, -1, -1)), dim=2) for row in rows], dim=1).cpu()
-
-
-def write_page(folder: Path, name: str, kinds: Sequence[str], step: int, saved_steps: Sequence[int]) -> None:
-    """Write index.html of a run: the current pictures, then those of the saved steps, newest first.
-
-    Args:
-        folder: the run's folder; its pictures lie in `images/`.
-        name: the run's name.
-        kinds: what the rows of a picture show, from the top.
-        step: iterations done.
-        saved_steps: steps whose gen_{a2b,b2a}_{train,test}_%08d.jpg are there.
-    """
-    def figure(picture: str, caption: str) -> str:
-        place, caption = html.escape(f'images/{urllib.parse.quote(picture)}'), html.escape(caption)
-        return (f'<figure><figcaption>{caption}</figcaption>'
-                f'<a href="{place}"><img src="{place}" alt="{caption}"></a></figure>')
-
-    def section(title: str, postfixes: Sequence[str]) -> str:
-        figures = [figure(f'gen_{way}_{postfix}.jpg', f'{arrow}, {postfix.split("_")[0]} images')
-                   for postfix in postfixes for way, arrow in (('a2b', 'A → B'), ('b2a', 'B → A'))
-                   if (folder / 'images' / f'gen_{way}_{postfix}.jpg').exists()]
-        return '\n'.join([f'<h2>{title}</h2>', *figures]) if figures else ''
-
-    sections = [section(f'Now, after {step} iterations', ['train_current'])]
-    sections += [section(f'After {saved} iterations', [f'test_{saved:08d}', f'train_{saved:08d}'])
-                 for saved in sorted(saved_steps, reverse=True)]
-    title = html.escape(name)
-    page = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="30">
-<meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }}
-figure {{ margin: 0 0 1.5rem }} img {{ width: 100%; max-width: 1536px }}</style></head>
-<body><h1>{title}</h1>
-<p>The rows of a picture: {html.escape(', '.join(kinds))}. The page reloads itself.</p>
-{chr(10).join(sections)}
-</body></html>
-"""
-    beside = folder / 'index.html.part'
-    beside.write_text(page, encoding='utf-8', errors='replace')   # a name may hold bytes that are no text
-    os.replace(beside, folder / 'index.html')

@@ -40,8 +40,9 @@ from test_baselines import TINY as TINY_BASELINE  # noqa: E402
 from test_runs import TINY, UNIT, assert_same_run, tensors  # noqa: E402
 
 import train  # noqa: E402
-from logs import _records  # noqa: E402
+from logs import SETTINGS, _records  # noqa: E402
 from methods import METHODS  # noqa: E402
+from report import PACE, read_data  # noqa: E402
 from trainer import MUNIT_Trainer  # noqa: E402
 from utils import at_least, run_command  # noqa: E402
 
@@ -222,11 +223,18 @@ def newest_whole(folder: Path) -> int:
     return max(set.intersection(*steps), default=0)
 
 
-def logged_pictures(folder: Path) -> list[tuple[int, str, bytes]]:
-    """Every picture in the files of TensorBoard."""
-    events = [event for path in folder.glob('events.*') for _, event in _records(path.read_bytes())]
-    return sorted((event.step, value.tag, value.image.encoded_image_string) for event in events
-                  for value in event.summary.value if value.HasField('image'))
+def logged(folder: Path) -> list[tuple[int, bytes]]:
+    """Everything in the files of TensorBoard, but the settings, of which some may differ."""
+    return sorted((event.step, value.SerializeToString()) for path in folder.glob('events.*')
+                  for _, _, event in _records(path) for value in event.summary.value
+                  if not value.tag.startswith(SETTINGS))
+
+
+def curves(folder: Path) -> dict:
+    """The curves on the page of a run, without those of time."""
+    found = read_data(folder)['curves']
+    del found['terms'][PACE]
+    return found
 
 
 def difference(one: Path, two: Path) -> str:
@@ -236,8 +244,10 @@ def difference(one: Path, two: Path) -> str:
     except (AssertionError, OSError) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         return f'{place.line} {error}'
-    if logged_pictures(one / 'logs/tiny') != logged_pictures(two / 'logs/tiny'):
-        return 'pictures in the log'
+    if logged(one / 'logs/tiny') != logged(two / 'logs/tiny'):
+        return 'pictures or histograms in the log'
+    if curves(one / 'outputs/tiny') != curves(two / 'outputs/tiny'):
+        return 'curves on the page'
     if (one / 'outputs/tiny/index.html').read_bytes() != (two / 'outputs/tiny/index.html').read_bytes():
         return 'index.html'
     under_two_names = (dict(tensors(torch.load(checkpoints_of(one) / name)))

@@ -28,9 +28,10 @@ from checkpoints import load_file, load_networks, load_vgg_weights
 from config import load_config
 from data import BadInput, describe_images, list_folder, read_image, read_list, shown
 from networks import AdaINGen, Vgg16
+from report import Report
 from survey import LARGEST_FILE
 from trainer import MUNIT_Trainer
-from utils import TranslationParser, at_least, choose_device, make_folder, run_command, write_page
+from utils import TranslationParser, at_least, choose_device, make_folder, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -590,11 +591,15 @@ def test_names_are_escaped_on_the_page(tmp_path):
     for name in ('gen_a2b_train_current.jpg', 'gen_b2a_test_00000002.jpg'):
         (tmp_path / 'images' / name).touch()
     name = '"><script>alert(1)</script>&\udcff'
-    write_page(tmp_path, name, ['<b>content</b> & style'], 2, [2])
+    report = Report(tmp_path, {'name': name, 'kinds': ['<b>content</b> & style'], 'ways': ['a2b', 'b2a']})
+    report.add_picture('train', 2, current=True)
+    report.write(2, why=name)
     page = (tmp_path / 'index.html').read_text(encoding='utf-8')
-    assert '<script>' not in page and '<b>' not in page
+    assert page.count('<script') == 2 and 'alert(1)</script>' not in page and '<b>' not in page
     assert page.count('&lt;script&gt;alert(1)&lt;/script&gt;&amp;') == 2 and '&lt;b&gt;content' in page
     assert 'src="images/gen_a2b_train_current.jpg"' in page
+    data = (tmp_path / 'run.js').read_bytes()
+    assert not set(data) & set(b'<>&') and data.isascii() and b'alert(1)' in data
 
 
 # -- the fuzzer -------------------------------------------------------------------------------------------------------

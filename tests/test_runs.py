@@ -178,8 +178,8 @@ def test_fine_tuning_starts_from_a_checkpoints_weights(uninterrupted, data, tmp_
 
 def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, tmp_path, capsys):
     config = write_config(tmp_path, data, max_iter=1, num_workers=0)
-    opts = type('Options', (), {'config': str(config), 'output_path': str(tmp_path)})
-    run = Run(opts, 1, 1)
+    opts = type('Options', (), {'config': str(config), 'output_path': str(tmp_path), 'trainer': 'MUNIT'})
+    run = Run(opts, {})
     run.lock()
     second = train(config, tmp_path)
     assert second.returncode == 2 and len(second.stderr.splitlines()) == 1 and 'another run' in second.stderr
@@ -190,13 +190,13 @@ def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, t
 def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
     process = begin(write_config(tmp_path, data, max_iter=10 ** 6, num_workers=2), tmp_path)
     wait_for(tmp_path / 'outputs/tiny/checkpoints/optimizer.pt', process)
-    opts = type('Options', (), {'config': str(tmp_path / 'tiny.yaml'), 'output_path': str(tmp_path)})
+    opts = type('Options', (), {'config': tmp_path / 'tiny.yaml', 'output_path': tmp_path, 'trainer': 'MUNIT'})
     with pytest.raises(BadInput, match='another run'):
-        Run(opts, 1, 1).lock()
+        Run(opts, {}).lock()
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()   # it alone, as the system does it that is out of memory
     process.wait()
-    Run(opts, 1, 1).lock()
+    Run(opts, {}).lock()
     assert any(worker.is_running() for worker in workers)
     psutil.wait_procs(workers, timeout=30)
     process.communicate()
@@ -206,7 +206,7 @@ def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
 
 def broken_train(patch: str) -> tuple[str, str]:
     """train.py as a program with some lines before it starts."""
-    return '-c', ('import sys; sys.path.insert(0, "."); import torch, snapshots, train, trainer, run, logs\n'
+    return '-c', ('import sys; sys.path.insert(0, "."); import torch, snapshots, train, trainer, run, report, logs\n'
                   f'from utils import run_command\n{patch}\nrun_command(train.main)')
 
 
@@ -255,7 +255,7 @@ def test_too_many_broken_images_end_a_run(data, tmp_path, num_workers):
     assert list((tmp_path / 'outputs/tiny/checkpoints').glob('state_*.pt'))
 
 
-@pytest.mark.parametrize('where', ['snapshots.write_file', 'run.write_picture', 'run.write_page',
+@pytest.mark.parametrize('where', ['snapshots.write_file', 'run.write_picture', 'report.replace_text',
                                    'logs.EventsWriter.write_event'])
 def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninterrupted, data, tmp_path, where):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
@@ -332,7 +332,7 @@ def test_a_loader_worker_that_dies_is_named_and_what_was_trained_is_saved(data, 
 
 def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
     for first in (1, 4):
-        log = Log(tmp_path)
+        log = Log(tmp_path, first - 1)
         for step in range(first, first + 5):
             log.add_scalars({'loss': step / 2}, step)
         log.close()
