@@ -406,20 +406,13 @@ def write_frames(writer: FilmWriter, packets: Sequence, batch: Sequence[Frame], 
 def write_frame(pixels: Tensor, path: Path, ready: Callable[[], None]) -> None:
     """Write an output (H, W, 1 or 3), whole or not at all. Raises BadInput."""
     ready()
-    beside = path.with_name(f'{path.stem}.part{path.suffix}')   # the ending says the format
-    try:
-        write_bytes(pixels, beside)
-        os.replace(beside, path)
-    except OSError as error:
-        raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+    with whole(path) as part:
+        write_bytes(pixels, part)
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written until it is whole."""
-    return path.with_name(f'{path.name}.part')
+    """Where a file is written until it is whole; its ending says the format."""
+    return path.with_name(f'{path.stem}.part{path.suffix}')
 
 
 @contextlib.contextmanager

@@ -549,7 +549,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(av, model, tmp_path, 
     output = tmp_path / 'out' / f'clip{ending}'
     output.parent.mkdir()
     output.write_bytes(b'what was there')
-    output.with_name(f'clip{ending}.part').symlink_to('/dev/full')
+    output.with_name(f'clip.part{ending}').symlink_to('/dev/full')
     line = complaint(capsys, video_command.main, *flags(model, input=source, output=output))
     assert line == f'{output}: cannot be written (No space left on device)'
     assert [path.name for path in output.parent.iterdir()] == [output.name]
@@ -562,7 +562,7 @@ def test_ctrl_c_leaves_no_half_file(av, model, tmp_path, monkeypatch):
 
     def interrupted(self, *arguments):
         if next(calls) == 2:
-            assert (tmp_path / 'out' / 'clip.mp4.part').exists()
+            assert (tmp_path / 'out' / 'clip.part.mp4').exists()
             raise KeyboardInterrupt
         return translate(self, *arguments)
 
