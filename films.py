@@ -431,7 +431,8 @@ class FilmWriter:
         self.kind, self.size, self.given_tick = ENDINGS[ending], size, tick
         self.tick, self.last = self.kind.tick or tick, None
         self.notes = []
-        self.began = self.first = self.held = None   # the first packet's time, and the newest packet
+        self.began = None                # the time of the first picture
+        self.first = self.held = None    # the time of the first packet, and the newest packet
         self.last_duration = 0
         # Coders of pictures look far ahead, in seconds the farther the fewer frames there are: sound waits for them.
         options = {'max_interleave_delta': '120000000'}
@@ -493,15 +494,15 @@ class FilmWriter:
 
     def _add_sound(self, sound: Any) -> '_Copied | _Recoded | None':
         number = f'sound {[other.index for other in sound.container.streams.audio].index(sound.index) + 1}'
-        kept = {'copied': lambda: _Copied(self.container, sound)}
         if self.kind.sound is None:
             self.notes.append(f'{number} is left out: this kind of file has none')
             return None
-        if not self._holds(sound):
-            kept = {f'{sound.codec_context.name} coded anew': lambda: _Recoded(self.container, sound, self.kind.sound)}
         try:
-            (words, make), = kept.items()
-            made = make()
+            if self._holds(sound):
+                words, made = 'copied', _Copied(self.container, sound)
+            else:
+                words = f'{sound.codec_context.name} coded anew'
+                made = _Recoded(self.container, sound, self.kind.sound)
         except (self.av.error.FFmpegError, ValueError, LookupError) as error:
             self.notes.append(f'{number} is left out: {_words(error)}')
             return None
