@@ -486,6 +486,8 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
             # that it is noticed where the next batch is waited for, five seconds later.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         yield from found
+    except (ConnectionError, EOFError) as error:   # it was killed while it handed a batch over
+        raise RuntimeError(f'DataLoader worker ended: {error!r}') from error
     except BadInput as error:   # a worker's comes with its traceback
         raise BadInput(str(error).strip().splitlines()[-1].removeprefix('data.BadInput: ')) from None
 

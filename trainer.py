@@ -108,6 +108,19 @@ def no_gradients_for(*networks: nn.Module):
             parameter.requires_grad_(True)
 
 
+@contextmanager
+def not_training(*networks: nn.Module):
+    """The networks, to be looked at: while they train, each call takes their spectral norm an iteration further."""
+    training = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield networks
+    finally:
+        for network, before in zip(networks, training, strict=True):
+            network.train(before)
+
+
 def cut(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The same codes as leaves, at which a walk back ends; `go_on_back` takes it up from there."""
     return tuple(code.detach().requires_grad_() for code in codes)
@@ -573,7 +586,7 @@ class MUNIT_Trainer(Trainer):
             with `display_guided` with the style of x_b; then the same of x_b. All (N, C, H, W).
         """
         s_a_random, s_b_random = self._draw_styles(len(x_b)), self._draw_styles(len(x_a))
-        gen_a, gen_b = self.gens_to_show
+        gen_a, gen_b = gens = self.gens_to_show
         guided = self.config.get('display_guided', False)
 
         def rows(x: Tensor, own: nn.Module, other: nn.Module, guides: Tensor, fixed: Tensor, random: Tensor) -> list:
@@ -586,18 +599,17 @@ class MUNIT_Trainer(Trainer):
                 rows.append((x[i:i + 1], own.decode(content, style), *(other.decode(content, s) for s in styles)))
             return rows
 
-        from_a = rows(x_a, gen_a, gen_b, x_b, self.s_b, s_b_random)
-        from_b = rows(x_b, gen_b, gen_a, x_a, self.s_a, s_a_random)
+        with not_training(*gens):
+            from_a = rows(x_a, gen_a, gen_b, x_b, self.s_b, s_b_random)
+            from_b = rows(x_b, gen_b, gen_a, x_a, self.s_a, s_a_random)
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
 
     @torch.no_grad()
     def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         codes = {}
-        for name, gen, images in zip('ab', self.gens_to_show, (x_a, x_b), strict=True):
-            encoder, learning = gen.enc_style, gen.enc_style.training
-            encoder.eval()   # to look is not to train: spectral norm would go on by an iteration
-            codes[name] = torch.cat([encoder(image).flatten(1) for image in images.split(1)])
-            encoder.train(learning)
+        with not_training(*self.gens_to_show) as gens:
+            for name, gen, images in zip('ab', gens, (x_a, x_b), strict=True):
+                codes[name] = torch.cat([gen.enc_style(image).flatten(1) for image in images.split(1)])
         return codes
 
 
@@ -705,12 +717,12 @@ class UNIT_Trainer(Trainer):
         Returns:
             x_a, its reconstruction, its translation; then the same three of x_b. All (N, C, H, W).
         """
-        gen_a, gen_b = self.gens_to_show
         from_a, from_b = [], []
-        for x in x_a.split(1):
-            h_a = gen_a.enc(x)
-            from_a.append((x, gen_a.decode(h_a), gen_b.decode(h_a)))
-        for x in x_b.split(1):
-            h_b = gen_b.enc(x)
-            from_b.append((x, gen_b.decode(h_b), gen_a.decode(h_b)))
+        with not_training(*self.gens_to_show) as (gen_a, gen_b):
+            for x in x_a.split(1):
+                h_a = gen_a.enc(x)
+                from_a.append((x, gen_a.decode(h_a), gen_b.decode(h_a)))
+            for x in x_b.split(1):
+                h_b = gen_b.enc(x)
+                from_b.append((x, gen_b.decode(h_b), gen_a.decode(h_b)))
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])

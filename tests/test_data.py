@@ -322,6 +322,19 @@ def augmented_set(folder: Path, cache: str = 'none') -> ImageDataset:
     return ImageDataset(list_folder(folder), 3, Transform(33, (8, 8), augment=True), cache)
 
 
+@pytest.mark.parametrize('error', [ConnectionResetError(104, 'Connection reset by peer'), EOFError()])
+def test_a_worker_that_ends_while_it_hands_a_batch_over_is_told_as_any_other(tmp_path, monkeypatch, error):
+    def broken(*_, **__):
+        yield torch.zeros(1)
+        raise error
+
+    monkeypatch.setattr('data.DataLoader', broken)
+    batches = stream(augmented_set(tmp_path), EndlessBatches(3, 1, seed=1), num_workers=0)
+    next(batches)
+    with pytest.raises(RuntimeError, match='DataLoader worker'):
+        next(batches)
+
+
 @pytest.mark.parametrize('cache', ['none', 'ram'])
 @pytest.mark.parametrize('num_workers', [0, 1, 2])
 def test_batches_do_not_depend_on_workers_cache_or_the_global_generator(tmp_path, num_workers, cache):

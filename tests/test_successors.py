@@ -86,6 +86,18 @@ def test_statistics_of_styles_tell_a_shift_and_a_wrong_spread():
     assert StyleStatistics(8).follow(torch.randn(1000, 8, 1, 1))['kl'].item() < 0.02
 
 
+@pytest.mark.parametrize('trainer_class, changes', [
+    (MUNIT_Trainer, {'display_guided': True}),
+    (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10})])
+def test_pictures_leave_the_generators_with_spectral_norm_as_they_are(trainer_class, changes):
+    trainer = trainer_class(config_with(gen={**SMALL['gen'], 'spectral_norm': True}, dis=SMALL['dis'], **changes))
+    before = copy.deepcopy(trainer.state_dict())
+    trainer.sample(*images(trainer.config))
+    trainer.style_codes(*images(trainer.config))
+    assert all(torch.equal(value, before[name]) for name, value in trainer.state_dict().items())
+    assert trainer.gen_a.training and all(module.training for module in trainer.gen_b.modules())
+
+
 def test_spectral_norm_bounds_every_convolution_of_the_generators():
     trainer = MUNIT_Trainer(config_with(gen={**SMALL['gen'], 'spectral_norm': True}, dis=SMALL['dis']))
     with torch.no_grad():
