@@ -448,19 +448,19 @@ def findings(results: list[dict]) -> list[str]:
     for name in ('UNIT', 'CycleGAN', 'CycleGAN* with noise'):
         if whole is not None and name in diversity:
             say(diversity[name] < whole / 10, f"{name} has under a tenth of MUNIT's diversity "
-                                              f'({figure} {diversity[name]:.3g} of {whole:.3g})')
+                                              f'({figure} {diversity[name]:.4g} of {whole:.4g})')
     name = 'MUNIT without recon_s'
     if whole is not None and name in diversity:
         say(diversity[name] < whole, f'dropping the style reconstruction lowers diversity ({figure} '
-                                     f'{diversity[name]:.3g} of {whole:.3g})')
+                                     f'{diversity[name]:.4g} of {whole:.4g})')
     name = 'MUNIT without recon_x'
     if name in kept and 'MUNIT' in kept:
         say(kept[name] < kept['MUNIT'], f'dropping the image reconstruction lowers quality (content kept '
                                         f'{kept[name]:.3f}, MUNIT {kept["MUNIT"]:.3f})')
     if whole is not None and 'BicycleGAN' in diversity:
         say(0.75 <= whole / max(diversity['BicycleGAN'], 1e-9) <= 1.5,
-            f"MUNIT comes near the paired model's diversity, 0.75 to 1.5 times ({figure} {whole:.3g} of "
-            f'{diversity["BicycleGAN"]:.3g})')
+            f"MUNIT comes near the paired model's diversity, 0.75 to 1.5 times ({figure} {whole:.4g} of "
+            f'{diversity["BicycleGAN"]:.4g})')
     return lines + order_of_diversity(diversity, figure)
 
 
