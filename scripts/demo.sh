@@ -6,7 +6,7 @@
 #     ITERATIONS=8000 bash scripts/demo.sh     # goes on from what is there: the longer, the better
 #
 # Writes .venv, datasets/demo_drawn_128, outputs/demo_edges2shoes_folder, logs/demo_edges2shoes_folder,
-# outputs/demo_shipped and outputs/demo. The default takes about ten minutes of training on one CPU core; Ctrl-C keeps
+# outputs/demo_shipped and outputs/demo. The default takes ten to twenty minutes of training on one CPU core; Ctrl-C keeps
 # what was trained.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
