@@ -3,7 +3,6 @@
 What comes from the page is a stranger's: each method checks what it is given, and says in a `BadInput` what is wrong
 in words for the page. No file is written: pictures stay in memory, and only as long as a call lasts.
 """
-import hashlib
 import io
 import platform
 import re
@@ -21,6 +20,7 @@ from torch import Tensor
 from codes import code_text, slerp
 from data import MAX_IMAGE_PIXELS, BadInput, Transform, new_size_of, read_image_bytes, shown
 from methods import METHODS
+from style_map import digest_of
 from translate import Translator, make_translator
 from utils import to_bytes, to_picture
 
@@ -158,12 +158,7 @@ class DemoModel:
 
     def digest(self) -> str:
         """The SHA-256 of the checkpoint, computed once."""
-        if not self._digest:
-            with open(self.source.checkpoint, 'rb') as file:
-                digest = hashlib.sha256()
-                while part := file.read(2 ** 20):
-                    digest.update(part)
-            self._digest = digest.hexdigest()
+        self._digest = self._digest or digest_of(self.source.checkpoint)
         return self._digest
 
     def _translator(self, way: Any) -> Translator:

@@ -1,5 +1,4 @@
 """Pictures of any sizes laid out as a sheet with margins, and sheets in a row as an animation."""
-import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from data import BadInput, shown
 from films import write_by_av, write_by_ffmpeg
-from utils import to_bytes, to_picture
+from utils import to_bytes, to_picture, whole
 
 GAP = 4
 
@@ -79,17 +78,14 @@ def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int
         if write is None:
             missing.append(f'{path}: not written; {needs}')
             continue
-        beside = path.with_suffix(f'.part.{ending}')
         try:
-            write(beside)
-            os.replace(beside, path)
+            with whole(path) as part:
+                write(part)
             written.append(path.name)
-        except OSError as error:
-            raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
+        except BadInput:
+            raise
         except Exception as error:   # a library without this format's coder has its own words for that
             missing.append(f'{path}: not written; this installation cannot make it ({shown(error, 120)})')
-        finally:
-            beside.unlink(missing_ok=True)
     return written, missing
 
 

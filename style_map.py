@@ -6,10 +6,10 @@ the map.json of styles.py.
 """
 import base64
 import contextlib
+import hashlib
 import io
 import json
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import Tensor
 from data import BadInput, shown
 from styles import describe, measure, plane, with_room
 from translate import Translator
-from utils import to_bytes, to_picture
+from utils import to_bytes, to_picture, whole
 
 THUMBNAIL = 56         # pixels of a small picture
 SHARE = 0.095          # of the map's side that it takes
@@ -87,13 +87,8 @@ def write_map(made: dict[str, Any], checkpoint: str | Path, digest: str) -> list
     json_path, picture_path = places_of(checkpoint, made['domain'])
     text = json.dumps({'checkpoint': digest, **{key: value for key, value in made.items() if key != 'picture'}})
     for path, content in ((picture_path, made['picture']), (json_path, text.replace('], "', '],\n"').encode() + b'\n')):
-        beside = path.with_name(f'{path.name}.part')
-        try:
-            beside.write_bytes(content)
-            os.replace(beside, path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
+        with whole(path) as part:
+            part.write_bytes(content)
     return [json_path, picture_path]
 
 
@@ -119,6 +114,15 @@ def read_map(checkpoint: str | Path, domain: str, length: int, digest: Callable[
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None, f'{named}, or the picture beside it, cannot be read'
     return made, ''
+
+
+def digest_of(checkpoint: str | Path) -> str:
+    """The SHA-256 of a checkpoint's file, which tells whose a map is."""
+    digest = hashlib.sha256()
+    with open(checkpoint, 'rb') as file:
+        while part := file.read(2 ** 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def for_page(made: dict[str, Any]) -> dict[str, Any]:

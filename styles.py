@@ -14,7 +14,6 @@
 An image that cannot be read is named, the others are taken, and the exit status is 2.
 """
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from utils import (
     run_command,
     to_bytes,
     to_picture,
+    whole,
     write_output,
 )
 
@@ -231,13 +231,8 @@ def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
 
 def write_text(content: dict, path: Path) -> None:
     """Write JSON, whole or not at all; BadInput where it cannot be written."""
-    beside = path.with_name(f'{path.name}.part')
-    try:
-        beside.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')
 
 
 if __name__ == '__main__':

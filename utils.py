@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -240,6 +240,29 @@ def make_folder(path: str | Path, flag: str) -> Path:
             raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
         raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason})') from None
     return path
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole; its ending says the format."""
+    return path.with_name(f'{path.stem}.part{path.suffix}')
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file that is written beside `path`, and takes its place when the block ends well; else it is taken away.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    beside = part_of(path)
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -48,10 +48,12 @@ from utils import (
     at_least,
     choose_device,
     make_folder,
+    part_of,
     run_command,
     to_bytes,
     to_host,
     to_picture,
+    whole,
     write_bytes,
 )
 
@@ -408,29 +410,6 @@ def write_frame(pixels: Tensor, path: Path, ready: Callable[[], None]) -> None:
     ready()
     with whole(path) as part:
         write_bytes(pixels, part)
-
-
-def part_of(path: Path) -> Path:
-    """Where a file is written until it is whole; its ending says the format."""
-    return path.with_name(f'{path.stem}.part{path.suffix}')
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A file that is written beside `path`, and takes its place when the block ends well; else it is taken away.
-
-    Raises:
-        BadInput: it cannot be written.
-    """
-    beside = part_of(path)
-    try:
-        yield beside
-        os.replace(beside, path)
-    except OSError as error:
-        raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

@@ -7,7 +7,6 @@ That made models/demo_edges2shoes_map_b.{json,jpg}, and with --a2b 0, trainA and
 drawings of scripts/draw_demo_data.py. demo.py makes such a map itself where it finds the pictures, of fewer of them;
 this one is there at once, and where the pictures are not.
 """
-import hashlib
 import sys
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from tqdm import tqdm  # noqa: E402
 from config import load_config  # noqa: E402
 from data import BadInput, list_folder, shown  # noqa: E402
 from methods import METHODS  # noqa: E402
-from style_map import make_map, write_map  # noqa: E402
+from style_map import digest_of, make_map, write_map  # noqa: E402
 from translate import make_translator  # noqa: E402
-from utils import Parser, choose_device, run_command  # noqa: E402
+from utils import Parser, add_direction, choose_device, run_command  # noqa: E402
 
 
 def parse_arguments(argv: list[str] | None = None):
     parser = Parser("Make the map of a checkpoint's styles that demo.py shows, and lay it beside the checkpoint.")
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
-    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: the styles of B; 0: of A')
-    parser.add_argument('--style_folder', required=True, help='pictures of that domain, searched recursively')
+    add_direction(parser)
+    parser.add_argument('--style_folder', required=True, help='pictures of the target domain, searched recursively')
     parser.add_argument('--name', default='', help='what the page calls the domain, such as "shoes"')
     return parser.parse_args(argv)
 
@@ -43,8 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     made = make_map(translator, tqdm(paths, unit=' images', disable=None, dynamic_ncols=True), shown(opts.name, 40))
     if made is None:
         raise BadInput(f'--style_folder {shown(opts.style_folder)}: a map wants two readable images')
-    digest = hashlib.sha256(Path(opts.checkpoint).read_bytes()).hexdigest()
-    for path in write_map(made, opts.checkpoint, digest):
+    for path in write_map(made, opts.checkpoint, digest_of(opts.checkpoint)):
         print(f'{path}: {path.stat().st_size / 1024:.0f} KiB, of {made["images"]} images')
 
 
