@@ -435,6 +435,7 @@ def serve(app: Callable, listener: socket.socket, host: str) -> None:
     settings = uvicorn.Config(app, log_level='error', access_log=False, server_header=False, lifespan='on',
                               limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=1)
     Server(settings).run(sockets=[listener])
+    raise KeyboardInterrupt   # nothing else ends it; under load, asyncio may take the signal without raising it again
 
 
 if __name__ == '__main__':
