@@ -3,7 +3,6 @@
 Nothing pairs the domains: file names are free, the counts may differ, and each domain is an endless shuffled stream
 of its own.
 """
-import collections
 import contextlib
 import hashlib
 import io
@@ -13,20 +12,21 @@ import mmap
 import os
 import re
 import signal
-import stat
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from core.errors import BadInput, shown, why_no_file
+from core.threads import map_ahead
 
 MAX_IMAGE_PIXELS = 89_478_485   # where Pillow begins to warn: 256 MiB of RGB
 FORMATS = ('JPEG', 'PNG', 'PPM', 'BMP', 'WEBP', 'TIFF', 'GIF')   # of Pillow's forty: one of them calls a program
@@ -44,31 +44,6 @@ STDERR = threading.Lock()   # for the thread that turns it off and on again
 
 Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
 logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
-
-
-class BadInput(Exception):
-    """A fault in what the user gave. Its text is what the user sees: one line a fault, naming what to do."""
-
-
-def shown(name: object, longest: int = 500) -> str:
-    """A name as it may stand in a message: on one line, without what a terminal obeys, and not endless."""
-    text, half = str(name), longest // 2
-    cut = text if len(text) <= longest else text[:half] + text[-half:]
-    clean = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in cut)
-    return clean if len(cut) == len(text) and len(clean) <= longest else f'{clean[:half]}…{clean[-half:]}'
-
-
-def why_no_file(path: str | Path) -> str:
-    """Why `path` cannot be opened as a file, '' if it can. Pipes and devices are none: reading them may never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError as error:
-        return error.strerror or str(error)
-    except ValueError:   # a NUL, or half a character
-        return 'No such file or directory'
-    if stat.S_ISDIR(mode):
-        return 'Is a directory'
-    return '' if stat.S_ISREG(mode) else 'not a file but a pipe, a socket or a device'
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -489,7 +464,7 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
     except (ConnectionError, EOFError) as error:   # it was killed while it handed a batch over
         raise RuntimeError(f'DataLoader worker ended: {error!r}') from error
     except BadInput as error:   # a worker's comes with its traceback
-        raise BadInput(str(error).strip().splitlines()[-1].removeprefix('data.BadInput: ')) from None
+        raise BadInput(str(error).strip().splitlines()[-1].removeprefix(f'{BadInput.__module__}.BadInput: ')) from None
 
 
 def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int, pin_memory: bool) -> Iterator[Tensor]:
@@ -499,26 +474,6 @@ def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int
         return batch.pin_memory() if pin_memory else batch
 
     return map_ahead(read, batches, num_workers, ahead=BATCHES_AHEAD * num_workers)
-
-
-def map_ahead(function: Callable[[Any], Any], items: Iterable, workers: int, ahead: int) -> Iterator:
-    """What `function` makes of each item, in their order, `ahead` of them made by threads before they are asked for.
-
-    Items are taken by the thread that iterates. Without workers, it does all itself, when asked.
-    """
-    if not workers:
-        yield from map(function, items)
-        return
-    pool, pending = ThreadPoolExecutor(workers), collections.deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def new_size_of(config: dict, domain: str) -> int:

@@ -4,7 +4,7 @@
         --output_folder outputs/evaluation
 
 Figures whose libraries or weights are not there are left out, each with a line that says what is missing and where it
-goes; nothing is downloaded. `pip install -r requirements-eval.txt` brings the libraries.
+goes; nothing is downloaded. `pip install -r requirements/eval.txt` brings the libraries.
 """
 import argparse
 import hashlib
@@ -17,28 +17,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import factors
-import figures
-import metrics
-from classifier import SmallClassifier
-from config import load_config
-from data import BadInput, find_images, shown
-from methods import METHODS
-from metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
-from pixels import expected_coverage
-from precision import PRECISIONS
-from utils import (
-    DirectionParser,
-    add_encoder_noise,
-    at_least,
-    choose_device,
-    make_folder,
-    picture_grid,
-    run_command,
-    to_bytes,
-    to_picture,
-    write_output,
-)
+from core.device import choose_device
+from core.errors import BadInput, shown
+from core.files import make_folder
+from core.precision import PRECISIONS
+from data import find_images
+from engine.cli import DirectionParser, add_encoder_noise, at_least, run_command
+from engine.config import load_config
+from engine.methods import METHODS
+from extras.metrics import deep_metrics, ground_truth, own_metrics
+from extras.metrics.classifier import SmallClassifier
+from extras.metrics.deep_metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
+from extras.metrics.image_features import expected_coverage
+from utils import picture_grid, to_bytes, to_picture, write_output
 
 LPIPS_PAIRS = 19                 # of an input's outputs (paper, section 5.3)
 SCORE_SAMPLES = 100              # of an input's outputs, for IS and CIS
@@ -67,23 +58,23 @@ class Own(NamedTuple):
 
 
 OWN = (
-    Own('content kept', figures.content_kept, 'higher', ('f1_sampled',)),
-    Own('content kept, guided', figures.content_kept_guided, 'higher', ('f1_guided',)),
-    Own('colour error, guided', figures.colour_error, 'lower', ('guided',)),
-    Own('colour error, sampled', figures.colour_error_sampled, '', ('sampled', 'wanted')),
-    Own('colour error, guided / sampled', figures.colour_error_ratio, 'lower', ('sampled', 'guided')),
-    Own('pattern agreement, guided', figures.pattern_agreement, 'higher', ('guided',)),
-    Own('pattern agreement, sampled', figures.pattern_agreement_sampled, '', ('sampled', 'wanted')),
-    Own('colour diversity', figures.colour_diversity, 'higher', ('sampled',)),
-    Own('pixel diversity', figures.pixel_diversity, 'higher', ('spread',)),
-    Own('pattern entropy', figures.pattern_entropy, 'higher', ('sampled',)),
-    Own('coverage', figures.coverage, 'higher', ('sampled',)),
-    Own('outside the real ones', figures.outside, 'lower', ('sampled',)),
-    Own('reconstruction, source', figures.recon_source, 'lower', ('recon_source',)),
-    Own('reconstruction, target', figures.recon_target, 'lower', ('recon_target',)),
-    Own('content code error', figures.content_recovery, 'lower', ('content_error',)),
-    Own('style code error', figures.style_recovery, 'lower', ('found_styles',)),
-    Own('style code correlation', figures.style_correlation, 'higher', ('found_styles',)),
+    Own('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
+    Own('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
+    Own('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
+    Own('colour error, sampled', own_metrics.colour_error_sampled, '', ('sampled', 'wanted')),
+    Own('colour error, guided / sampled', own_metrics.colour_error_ratio, 'lower', ('sampled', 'guided')),
+    Own('pattern agreement, guided', own_metrics.pattern_agreement, 'higher', ('guided',)),
+    Own('pattern agreement, sampled', own_metrics.pattern_agreement_sampled, '', ('sampled', 'wanted')),
+    Own('colour diversity', own_metrics.colour_diversity, 'higher', ('sampled',)),
+    Own('pixel diversity', own_metrics.pixel_diversity, 'higher', ('spread',)),
+    Own('pattern entropy', own_metrics.pattern_entropy, 'higher', ('sampled',)),
+    Own('coverage', own_metrics.coverage, 'higher', ('sampled',)),
+    Own('outside the real ones', own_metrics.outside, 'lower', ('sampled',)),
+    Own('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
+    Own('reconstruction, target', own_metrics.recon_target, 'lower', ('recon_target',)),
+    Own('content code error', own_metrics.content_recovery, 'lower', ('content_error',)),
+    Own('style code error', own_metrics.style_recovery, 'lower', ('found_styles',)),
+    Own('style code correlation', own_metrics.style_correlation, 'higher', ('found_styles',)),
 )
 
 
@@ -113,22 +104,23 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(opts.config, opts.trainer, {'data_root': opts.data_root})
     config['max_image_pixels'] = opts.max_image_pixels
     images = find_test_images(config, opts)
-    model = figures.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
+    model = own_metrics.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
                           opts.encoder_noise)
     tools, left_out = load_tools(opts, images, device, model.forth.samples)
     folder = make_folder(opts.output_folder, '--output_folder')
 
     lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
     ten_outputs = TenOutputs(lpips, fid)
-    seen = figures.see(model, images, opts.seed, 'translating', ten_outputs.visit)
-    untrained = figures.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed, opts.encoder_noise)
-    floor = figures.see(untrained, images, opts.seed, 'untrained model')
-    real = figures.real_seen(images, opts.seed)
+    seen = own_metrics.see(model, images, opts.seed, 'translating', ten_outputs.visit)
+    untrained = own_metrics.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed, opts.encoder_noise)
+    floor = own_metrics.see(untrained, images, opts.seed, 'untrained model')
+    real = own_metrics.real_seen(images, opts.seed)
 
     rows = own_figures(seen, real, floor)
     if images.dirty_twins:
         of_dirty = TenOutputs(None, None)
-        rows += dirty_figures(figures.see(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True), seen)
+        seen_dirty = own_metrics.see(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True)
+        rows += dirty_figures(seen_dirty, seen)
     if lpips:
         rows += lpips_figures(lpips, ten_outputs, model, images, opts)
     if fid:
@@ -149,10 +141,10 @@ def main(argv: list[str] | None = None) -> None:
     print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
 
 
-def find_test_images(config: dict, opts: argparse.Namespace) -> figures.TestImages:
+def find_test_images(config: dict, opts: argparse.Namespace) -> own_metrics.TestImages:
     """The test images; BadInput that names the flag where there are none."""
     try:
-        return figures.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed, opts.dirty_root)
+        return own_metrics.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed, opts.dirty_root)
     except BadInput as error:
         source = f'--data_root {shown(opts.data_root)}' if opts.data_root else f'--config {shown(opts.config)}'
         raise BadInput(f'{source}: {error}') from None
@@ -168,7 +160,7 @@ class Tool(NamedTuple):
     weights: str
 
 
-def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: torch.device, samples: bool = True
+def load_tools(opts: argparse.Namespace, images: own_metrics.TestImages, device: torch.device, samples: bool = True
                ) -> tuple[dict[str, Tool], list[str]]:
     """The networks for LPIPS, FID and IS that are there, and a line for each that is not.
 
@@ -181,25 +173,25 @@ def load_tools(opts: argparse.Namespace, images: figures.TestImages, device: tor
         if min(images.height, images.width) < LPIPS_SMALLEST:
             raise Missing(f'AlexNet wants pictures of at least {LPIPS_SMALLEST} pixels, these have '
                           f'{images.height}×{images.width}')
-        metrics.require('lpips')
+        deep_metrics.require('lpips')
         path = ALEXNET.find(opts.alexnet, '--alexnet')
-        return Tool(metrics.Lpips(path, '--alexnet', device), ALEXNET.describe(path))
+        return Tool(deep_metrics.Lpips(path, '--alexnet', device), ALEXNET.describe(path))
 
     def load_fid() -> Tool:
         try:
             find_images(images.config, 'train', images.target)
         except BadInput as error:
             raise Missing(str(error)) from None
-        metrics.require('torch_fidelity')
+        deep_metrics.require('torch_fidelity')
         path = FID_INCEPTION.find(opts.inception, '--inception')
-        return Tool(metrics.FidFeatures(path, '--inception', device), FID_INCEPTION.describe(path))
+        return Tool(deep_metrics.FidFeatures(path, '--inception', device), FID_INCEPTION.describe(path))
 
     def load_scores() -> Tool:
         flag, path = ('--inception_b', opts.inception_b) if opts.a2b else ('--inception_a', opts.inception_a)
         if not path:
             raise Missing(f"they need a classifier of the target domain's classes, {flag} FILE; "
                           f'scripts/train_classifier.py trains one')
-        network = metrics.load_inception(path, flag).to(device)
+        network = deep_metrics.load_inception(path, flag).to(device)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return Tool(network, f'{shown(Path(path).name)} (SHA-256 {digest[:8]}…, {network.fc.out_features} classes)')
 
@@ -224,7 +216,7 @@ class TenOutputs:
 
     def visit(self, batch: range, x: Tensor, outputs: Tensor, guided: Tensor | None) -> None:
         if self.lpips:
-            pairs = metrics.all_pairs(outputs.shape[1])
+            pairs = deep_metrics.all_pairs(outputs.shape[1])
             self.distances += [self.lpips.network(output, pairs).mean(0) for output in outputs]
         if self.fid:
             self.features.append(self.fid.network(to_bytes(to_picture(outputs.flatten(0, 1)))))
@@ -237,17 +229,17 @@ class TenOutputs:
 # Figures
 # ---------------------------------------------------------------------------------------------------------------------
 
-def own_figures(seen: figures.Seen, real: figures.Seen, floor: figures.Seen) -> list[Figure]:
+def own_figures(seen: own_metrics.Seen, real: own_metrics.Seen, floor: own_metrics.Seen) -> list[Figure]:
     """The figures that need no other network: of the model, of real pictures, of the untrained model."""
-    expected = expected_coverage(figures.real_bins(real), figures.COVERAGE_SAMPLES) if real.guided else None
+    expected = expected_coverage(own_metrics.real_bins(real), own_metrics.COVERAGE_SAMPLES) if real.guided else None
     rows = []
     for own in OWN:
-        of_real = (real,) if own.function in (figures.coverage, figures.outside) else ()
+        of_real = (real,) if own.function in (own_metrics.coverage, own_metrics.outside) else ()
         if not all(getattr(seen, name) for name in own.needs):
             continue
         ceiling = None
         if of_real:
-            ceiling = expected.reached if own.function is figures.coverage else expected.outside
+            ceiling = expected.reached if own.function is own_metrics.coverage else expected.outside
         elif all(getattr(real, name) for name in own.needs):
             ceiling = own.function(real)
         rows.append(Figure(own.name, own.function(seen, *of_real), ceiling, own.function(floor, *of_real), own.better,
@@ -256,14 +248,14 @@ def own_figures(seen: figures.Seen, real: figures.Seen, floor: figures.Seen) -> 
 
 
 DIRTY = (
-    Own('content kept', figures.content_kept, 'higher', ('f1_sampled',)),
-    Own('content kept, guided', figures.content_kept_guided, 'higher', ('f1_guided',)),
-    Own('colour error, guided', figures.colour_error, 'lower', ('guided',)),
-    Own('reconstruction, source', figures.recon_source, 'lower', ('recon_source',)),
+    Own('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
+    Own('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
+    Own('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
+    Own('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
 )
 
 
-def dirty_figures(dirty: figures.Seen, clean: figures.Seen) -> list[Figure]:
+def dirty_figures(dirty: own_metrics.Seen, clean: own_metrics.Seen) -> list[Figure]:
     """What becomes of inputs with dirt on them, and how that compares with clean ones."""
     rows = []
     for own in DIRTY:
@@ -276,12 +268,12 @@ def dirty_figures(dirty: figures.Seen, clean: figures.Seen) -> list[Figure]:
     return rows
 
 
-def own_left_out(images: figures.TestImages, opts: argparse.Namespace) -> list[str]:
+def own_left_out(images: own_metrics.TestImages, opts: argparse.Namespace) -> list[str]:
     """A line for each kind of figure that needs what the data or the method has not."""
     lines = []
     if not images.counterparts:
-        lines.append(f'colours, patterns, coverage, ceilings and true factors: left out: {factors.FILE_NAME} does not '
-                     f'lie beside the test images or does not name them; scripts/draw_demo_data.py draws such data')
+        lines.append(f'colours, patterns, coverage, ceilings and true factors: left out: {ground_truth.FILE_NAME} does '
+                     f'not lie beside the test images or does not name them; scripts/draw_demo_data.py draws such data')
     elif not images.has_colours:
         lines.append('colours, patterns, coverage and true factors: left out: they are measured on coloured outputs, '
                      'with --a2b 1')
@@ -294,10 +286,10 @@ def own_left_out(images: figures.TestImages, opts: argparse.Namespace) -> list[s
 
 
 @torch.inference_mode()
-def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, images: figures.TestImages,
+def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: own_metrics.Model, images: own_metrics.TestImages,
                   opts: argparse.Namespace) -> list[Figure]:
     """LPIPS diversity as the paper, as StarGAN v2, and of the real pictures of the target domain."""
-    pairs, generator = metrics.following_pairs(LPIPS_PAIRS), torch.Generator().manual_seed(opts.seed + 1)
+    pairs, generator = deep_metrics.following_pairs(LPIPS_PAIRS), torch.Generator().manual_seed(opts.seed + 1)
 
     def outputs() -> Iterator[Tensor]:
         for path in tqdm(images.inputs, desc='LPIPS pairs', unit=' inputs', disable=None, dynamic_ncols=True):
@@ -310,9 +302,9 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, ima
             yield images.read(images.target, [images.targets[i] for two in chosen for i in two])
 
     n = len(images.inputs)
-    by_paper = metrics.mean_distance(tool.network, outputs(), pairs)
+    by_paper = deep_metrics.mean_distance(tool.network, outputs(), pairs)
     several = len(images.targets) > 1
-    of_real = metrics.mean_distance(tool.network, real_pictures(), pairs) if several else None
+    of_real = deep_metrics.mean_distance(tool.network, real_pictures(), pairs) if several else None
     of_ten = torch.stack(ten_outputs.distances).mean(0)
     rows = []
     for k, head in enumerate(LPIPS_HEADS):
@@ -324,17 +316,17 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: figures.Model, ima
             f'domain', **common))
         rows.append(Figure(
             f'LPIPS diversity {head}, StarGAN v2', of_ten[k].item(), real, protocol=f'mean LPIPS of {n} inputs × '
-            f'all {len(metrics.all_pairs(figures.NUM_SAMPLES))} pairs of {figures.NUM_SAMPLES} outputs. Real: as '
-            f'above', **common))
+            f'all {len(deep_metrics.all_pairs(own_metrics.NUM_SAMPLES))} pairs of {own_metrics.NUM_SAMPLES} outputs. '
+            f'Real: as above', **common))
     return rows
 
 
-def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages, seed: int) -> list[Figure]:
+def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: own_metrics.TestImages, seed: int) -> list[Figure]:
     """FID and KID of all samples against the real train and test pictures of the target domain."""
     def features_of(paths: Sequence[Path], name: str) -> Tensor:
         parts = []
-        for at in tqdm(range(0, len(paths), metrics.IMAGES_AT_ONCE), desc=name, disable=None, dynamic_ncols=True):
-            batch = images.read(images.target, paths[at:at + metrics.IMAGES_AT_ONCE])
+        for at in tqdm(range(0, len(paths), deep_metrics.IMAGES_AT_ONCE), desc=name, disable=None, dynamic_ncols=True):
+            batch = images.read(images.target, paths[at:at + deep_metrics.IMAGES_AT_ONCE])
             parts.append(tool.network(to_bytes(to_picture(batch))))
         return torch.cat(parts)
 
@@ -344,20 +336,21 @@ def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: figures.TestImages,
     common = {'better': 'lower', 'backbone': 'Inception-v3 of 2015, 2048 features (torch-fidelity)',
               'weights': tool.weights}
     few = ', fewer than its 2048 dimensions, so not to be compared with others' if len(samples) < 2048 else ''
-    real_fid, (real_kid, _) = metrics.fid(test, train), metrics.kid(test, train, seed)
+    real_fid, (real_kid, _) = deep_metrics.fid(test, train), deep_metrics.kid(test, train, seed)
     rows = []
     for name, features in (('train', train), ('test', test)):
         sizes = f'of {len(samples)} samples against {len(features)} real {name} pictures, as 8-bit pictures'
-        rows.append(Figure(f'FID, {name} set', metrics.fid(samples, features), real_fid,
+        rows.append(Figure(f'FID, {name} set', deep_metrics.fid(samples, features), real_fid,
                            protocol=f'FID {sizes}{few}. Real: the test set against the train set', **common))
-        value, size = metrics.kid(samples, features, seed)
-        rows.append(Figure(f'KID, {name} set', value, real_kid, protocol=f'KID {sizes}, mean of {metrics.KID_SUBSETS} '
-                           f'subsets of {size}. Real: the test set against the train set', **common))
+        value, size = deep_metrics.kid(samples, features, seed)
+        rows.append(Figure(f'KID, {name} set', value, real_kid, protocol=f'KID {sizes}, mean of '
+                           f'{deep_metrics.KID_SUBSETS} subsets of {size}. Real: the test set against the train '
+                           f'set', **common))
     return rows
 
 
 @torch.inference_mode()
-def score_figures(tool: Tool, model: figures.Model, images: figures.TestImages, seed: int) -> list[Figure]:
+def score_figures(tool: Tool, model: own_metrics.Model, images: own_metrics.TestImages, seed: int) -> list[Figure]:
     """IS and CIS of 100 samples an input, as the paper states them and as the original prints them."""
     generator, probabilities = torch.Generator().manual_seed(seed + 2), []
     sampled = model.forth.samples
@@ -367,22 +360,24 @@ def score_figures(tool: Tool, model: figures.Model, images: figures.TestImages, 
             x = images.read(images.source, [images.inputs[i] for i in batch])
             styles = model.forth.draw_styles(len(batch), num_samples, generator=generator) if sampled else None
             outputs = model.forth.translate_batch(x, styles)
-            probabilities += list(metrics.class_probabilities(tool.network, outputs.flatten(0, 1)).split(num_samples))
+            found = deep_metrics.class_probabilities(tool.network, outputs.flatten(0, 1))
+            probabilities += list(found.split(num_samples))
             bar.update(len(batch))
-    real = torch.cat([metrics.class_probabilities(tool.network, images.read(images.target, [path]).to(model.device))
-                      for path in images.targets])
+    real = torch.cat([
+        deep_metrics.class_probabilities(tool.network, images.read(images.target, [path]).to(model.device))
+        for path in images.targets])
     together, n = torch.cat(probabilities), len(images.inputs)
     small = isinstance(tool.network, SmallClassifier)
     common = {'better': 'higher', 'backbone': 'small classifier' if small else 'Inception-v3', 'weights': tool.weights}
     of = f'{n} inputs × {num_samples} samples'
     return [
-        Figure('IS, paper', metrics.mean_divergence(together), metrics.mean_divergence(real), protocol=f'mean KL of '
-               f'p(y|x) from its mean over all outputs, {of}. Real: the test set', **common),
-        Figure('CIS, paper', metrics.conditional_mean_divergence(probabilities), protocol=f'mean KL of p(y|x) from its '
-               f"mean over one input's outputs, {of}", **common),
-        Figure('IS, as the original prints', metrics.inception_score(together), metrics.inception_score(real),
+        Figure('IS, paper', deep_metrics.mean_divergence(together), deep_metrics.mean_divergence(real),
+               protocol=f'mean KL of p(y|x) from its mean over all outputs, {of}. Real: the test set', **common),
+        Figure('CIS, paper', deep_metrics.conditional_mean_divergence(probabilities), protocol=f'mean KL of p(y|x) '
+               f"from its mean over one input's outputs, {of}", **common),
+        Figure('IS, as the original prints', deep_metrics.inception_score(together), deep_metrics.inception_score(real),
                protocol='exp of the IS of the paper', **common),
-        Figure('CIS, as the original prints', metrics.conditional_inception_score(probabilities),
+        Figure('CIS, as the original prints', deep_metrics.conditional_inception_score(probabilities),
                protocol='exp of the CIS of the paper', **common)]
 
 
@@ -393,16 +388,16 @@ class StyleTable(NamedTuple):
     explained_untrained: Tensor
 
 
-def style_table(model: figures.Model, untrained: figures.Model, images: figures.TestImages) -> StyleTable:
+def style_table(model: own_metrics.Model, untrained: own_metrics.Model, images: own_metrics.TestImages) -> StyleTable:
     """What the style codes of real pictures know of their true factors, and what those of the untrained model do."""
-    return StyleTable(*figures.style_factors(model, images), figures.style_factors(untrained, images)[1])
+    return StyleTable(*own_metrics.style_factors(model, images), own_metrics.style_factors(untrained, images)[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Out
 # ---------------------------------------------------------------------------------------------------------------------
 
-def describe(opts: argparse.Namespace, images: figures.TestImages, device: torch.device) -> dict:
+def describe(opts: argparse.Namespace, images: own_metrics.TestImages, device: torch.device) -> dict:
     """What holds for all figures."""
     return {'config': opts.config, 'checkpoint': opts.checkpoint, 'trainer': opts.trainer, 'a2b': opts.a2b,
             'data': str(images.inputs[0].parent), 'dirty_root': opts.dirty_root, 'num_inputs': len(images.inputs),
@@ -426,7 +421,7 @@ def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, lef
         print(f'{row.name:{width}}  {cell(row.model)}{cell(row.real)}{cell(row.untrained)}  [{number}]{better}')
     if told:
         print('\nCorrelation of style dimensions with true factors, of the real test pictures:')
-        print(' ' * 12 + ''.join(f'{name:>11}' for name in factors.FACTORS))
+        print(' ' * 12 + ''.join(f'{name:>11}' for name in ground_truth.FACTORS))
         for number, line in enumerate(told.correlations.tolist()):
             print(f'dimension {number:2}' + ''.join(f'{value:11.2f}' for value in line))
         for name, line in (('explained', told.explained), ('untrained', told.explained_untrained)):
@@ -449,7 +444,7 @@ def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings
     common = {key: settings[key] for key in ('resolution', 'seed', 'num_inputs')}
     content = {'settings': settings, 'figures': [{**row._asdict(), **common} for row in rows], 'left_out': left_out}
     if told:
-        content['style_factors'] = {'factors': factors.FACTORS, **{key: value.tolist()
+        content['style_factors'] = {'factors': ground_truth.FACTORS, **{key: value.tolist()
                                                                    for key, value in told._asdict().items()}}
     try:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
@@ -457,7 +452,7 @@ def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings
         raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
 
 
-def write_sheet(path: Path, rows: list[tuple], images: figures.TestImages) -> None:
+def write_sheet(path: Path, rows: list[tuple], images: own_metrics.TestImages) -> None:
     """The first inputs, a row each: input, guide, guided output, sampled outputs."""
     lines = []
     for i, x, guided, outputs in rows:

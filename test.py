@@ -5,29 +5,17 @@
     python test.py … --style inputs/edges2shoes_shoe.jpg
     python test.py … --save_styles outputs/shoe/styles.txt     # and with --style_code, again
 """
-import gc
+import torch
 
-gc.disable()   # an import leaves no garbage: to look for it among all of PyTorch takes a third of a second, or more
-
-import torch  # noqa: E402
-
-from codes import add_code_flags, check_code_flags, given_codes, write_codes  # noqa: E402
-from config import load_config  # noqa: E402
-from data import BadInput  # noqa: E402
-from methods import METHODS  # noqa: E402
-from translate import make_translator  # noqa: E402
-from utils import (  # noqa: E402
-    TranslationParser,
-    choose_device,
-    make_folder,
-    run_command,
-    to_bytes,
-    to_picture,
-    write_output,
-)
-
-gc.freeze()    # nor is there any at the end
-gc.enable()
+from core.device import choose_device
+from core.errors import BadInput
+from core.files import make_folder
+from engine.cli import TranslationParser, run_command
+from engine.config import load_config
+from engine.methods import METHODS
+from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
+from engine.translator import make_translator
+from utils import to_bytes, to_picture, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):

@@ -19,10 +19,16 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from codes import add_code_flags, check_code_flags, given_codes, write_codes
-from config import load_config
-from data import BadInput, list_folder, map_ahead
-from metrics import (
+from core.device import choose_device
+from core.errors import BadInput
+from core.files import make_folder
+from core.threads import Beside, map_ahead
+from data import list_folder
+from engine.cli import TranslationParser, at_least, run_command
+from engine.config import load_config
+from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
+from engine.translator import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
+from extras.metrics.deep_metrics import (
     class_probabilities,
     conditional_inception_score,
     conditional_mean_divergence,
@@ -30,19 +36,7 @@ from metrics import (
     load_inception,
     mean_divergence,
 )
-from translate import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
-from utils import (
-    Beside,
-    TranslationParser,
-    at_least,
-    choose_device,
-    make_folder,
-    run_command,
-    to_bytes,
-    to_host,
-    to_picture,
-    write_output,
-)
+from utils import to_bytes, to_host, to_picture, write_output
 
 BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
 WRITES_AHEAD = 8             # for each thread

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-import distributed
-from checkpoints import load_networks
-from config import load_config
+from core import distributed
+from core.checkpoints import load_networks
+from core.device import choose_device, name_of_device, peak_memory, reason_of
+from core.errors import BadInput, RunEnded
+from core.precision import PRECISIONS, set_deterministic, set_precision
 from data import (
-    BadInput,
     EndlessBatches,
     describe_images,
     display_set,
@@ -29,12 +30,12 @@ from data import (
     training_set,
     workers_of,
 )
-from methods import METHODS, trainer_class
-from pairs import PairDataset, align
-from precision import PRECISIONS, set_deterministic, set_precision
-from report import describe
-from run import Run
-from utils import Parser, RunEnded, at_least, choose_device, name_of_device, peak_memory, reason_of, run_command
+from engine.cli import Parser, at_least, run_command
+from engine.config import load_config
+from engine.methods import METHODS, trainer_class
+from engine.paired_data import PairDataset, align
+from engine.run_folder import Run
+from engine.run_page.page import describe
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 

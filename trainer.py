@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import snapshots
-from averages import StyleStatistics, WeightAverage
-from checkpoints import find_vgg_weights, load_networks, load_vgg_weights
-from data import BadInput
-from dirt import NUMBERS, soil
-from distributed import average_gradients, share_of, world_size
+from core import snapshots
+from core.checkpoints import find_vgg_weights, load_networks, load_vgg_weights
+from core.corruptions import NUMBERS, soil
+from core.distributed import average_gradients, share_of, world_size
+from core.ema import StyleStatistics, WeightAverage
+from core.errors import BadInput
+from core.precision import autocast
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights, keep_less
-from precision import autocast
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses

@@ -33,29 +33,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from codes import add_code_flags, check_code_flags, find_styles, given_codes, slerp, write_codes
-from config import load_config
-from data import BadInput, Transform, list_folder, map_ahead, read_image, shown
-from films import CRF, ENDINGS, Animation, Film, FilmWriter, Picture, check_ending, open_film
-from methods import METHODS
-from translate import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
-from utils import (
-    Beside,
-    Parser,
-    add_compute,
-    add_direction,
-    add_seed,
-    at_least,
-    choose_device,
-    make_folder,
-    part_of,
-    run_command,
-    to_bytes,
-    to_host,
-    to_picture,
-    whole,
-    write_bytes,
-)
+from core.device import choose_device
+from core.errors import BadInput, shown
+from core.files import make_folder, part_of, whole
+from core.threads import Beside, map_ahead
+from data import Transform, list_folder, read_image
+from engine.cli import Parser, add_compute, add_direction, add_seed, at_least, run_command
+from engine.config import load_config
+from engine.methods import METHODS
+from engine.style_codes import add_code_flags, check_code_flags, find_styles, given_codes, slerp, write_codes
+from engine.translator import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
+from extras.video.video_files import CRF, ENDINGS, Animation, Film, FilmWriter, Picture, check_ending, open_film
+from utils import to_bytes, to_host, to_picture, write_bytes
 
 WRITES_AHEAD = 4      # batches
 PACKETS_AT_ONCE = 100

@@ -1,6 +1,6 @@
 """Does training in bfloat16 follow training in 32 bits? Loss curves of the demo config, drawn over each other.
 
-    pip install -r requirements-bench.txt
+    pip install -r requirements/bench.txt
     python benchmarks/curves.py --iterations 2000 --output benchmarks/results/curves-MACHINE
 
 Trains fp32 and bf16 with one seed, and fp32 with another seed: how far the two of fp32 are apart is the noise that bf16
@@ -18,9 +18,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
+import torch
 
-from logs import scalars  # noqa: E402
+from core.tensorboard_log import scalars
 
 RUNS = {'fp32': ('fp32', 0), 'bf16': ('bf16', 0), 'fp32, another seed': ('fp32', 1)}
 TERMS = ('loss_dis_total', 'loss_gen_total', 'loss_gen_recon_x_a', 'loss_gen_recon_x_b', 'loss_gen_recon_s_a',

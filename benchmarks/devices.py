@@ -12,11 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tests')]
 
-import torch  # noqa: E402
-from parity import config_with, filled_trainer, waves  # noqa: E402
+import torch
+from parity import config_with, filled_trainer, waves
 
-from precision import PRECISIONS, set_deterministic, set_precision  # noqa: E402
-from trainer import MUNIT_Trainer, UNIT_Trainer  # noqa: E402
+from core.precision import PRECISIONS, set_deterministic, set_precision
+from trainer import MUNIT_Trainer, UNIT_Trainer
 
 TRAINERS = {'MUNIT': (MUNIT_Trainer, {}),
             'MUNIT, cycle, sn': (MUNIT_Trainer, {'recon_x_cyc_w': 10, 'dis': {'norm': 'sn'}}),

@@ -16,8 +16,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import evaluate  # noqa: E402
-from utils import OneLineParser, at_least, run_command  # noqa: E402
+import evaluate
+from core.errors import OneLineParser
+from engine.cli import at_least, run_command
 
 COLUMNS = ('content kept', 'content kept, guided', 'colour error, guided / sampled', 'pattern agreement, guided',
            'colour diversity', 'pattern entropy', 'coverage', 'reconstruction, source', 'reconstruction, target',

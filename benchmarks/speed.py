@@ -27,17 +27,17 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
-import networks  # noqa: E402
-import trainer as trainer_module  # noqa: E402
-from config import load_config  # noqa: E402
-from data import EndlessBatches, ImageDataset, Transform, list_folder, stream  # noqa: E402
-from precision import autocast, set_deterministic, set_precision  # noqa: E402
-from train import Clock  # noqa: E402
+import networks
+import trainer as trainer_module
+from core.precision import autocast, set_deterministic, set_precision
+from data import EndlessBatches, ImageDataset, Transform, list_folder, stream
+from engine.config import load_config
+from train import Clock
 
 WAYS = ('original', 'update')
 COMPILE = ('no', 'compile', 'graphs')

@@ -76,11 +76,11 @@ def measure_folder(opts) -> dict:
     import torch
 
     import test_batch
-    from checkpoints import load_networks
-    from config import load_config
+    from core.checkpoints import load_networks
+    from core.precision import set_precision
+    from engine.config import load_config
+    from engine.translator import Translator
     from networks import AdaINGen
-    from precision import set_precision
-    from translate import Translator
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,7 +126,7 @@ def run_test_command(arguments: list[str]) -> None:
     """In a process of its own: test.py with a clock at its phases, which go to stdout as JSON."""
     seconds, begin = dict.fromkeys(PHASES, 0.0), time.perf_counter()
     import test as command
-    import translate
+    from engine import translator
     seconds['import'] = time.perf_counter() - begin
 
     def timed(phase: str, function):
@@ -138,11 +138,11 @@ def run_test_command(arguments: list[str]) -> None:
                 seconds[phase] += time.perf_counter() - start
         return run
 
-    whole = timed('build', translate.Translator.__init__)
-    with mock.patch.object(translate, 'read_networks', timed('load', translate.read_networks)), \
-            mock.patch.object(translate, 'place', timed('load', translate.place)), \
-            mock.patch.object(translate.Translator, '__init__', whole), \
-            mock.patch.object(translate.Translator, 'translate', timed('compute', translate.Translator.translate)), \
+    whole = timed('build', translator.Translator.__init__)
+    with mock.patch.object(translator, 'read_networks', timed('load', translator.read_networks)), \
+            mock.patch.object(translator, 'place', timed('load', translator.place)), \
+            mock.patch.object(translator.Translator, '__init__', whole), \
+            mock.patch.object(translator.Translator, 'translate', timed('compute', translator.Translator.translate)), \
             contextlib.redirect_stdout(io.StringIO()):
         command.main(arguments)
     seconds['build'] -= seconds['load']

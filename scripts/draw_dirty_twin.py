@@ -5,18 +5,19 @@
 The dirt is that of `dirt.py`, which `dirty: a` in a config trains against; that of a picture depends on --seed and the
 picture's place alone. `evaluate.py --dirty_root datasets/demo_drawn_128_dirty` measures what becomes of such inputs.
 """
-import sys
 from pathlib import Path
 
+import _root  # noqa: F401
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from data import BadInput, Transform, list_folder, read_image  # noqa: E402
-from dirt import NUMBERS, soil  # noqa: E402
-from utils import OneLineParser, at_least, make_folder, run_command, to_bytes, to_picture, write_output  # noqa: E402
+from core.corruptions import NUMBERS, soil
+from core.errors import BadInput, OneLineParser
+from core.files import make_folder
+from data import Transform, list_folder, read_image
+from engine.cli import at_least, run_command
+from utils import to_bytes, to_picture, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):

@@ -7,19 +7,18 @@ That made models/demo_edges2shoes_map_b.{json,jpg}, and with --a2b 0, trainA and
 drawings of scripts/draw_demo_data.py. demo.py makes such a map itself where it finds the pictures, of fewer of them;
 this one is there at once, and where the pictures are not.
 """
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _root  # noqa: F401
+from tqdm import tqdm
 
-from tqdm import tqdm  # noqa: E402
-
-from config import load_config  # noqa: E402
-from data import BadInput, list_folder, shown  # noqa: E402
-from methods import METHODS  # noqa: E402
-from style_map import digest_of, make_map, write_map  # noqa: E402
-from translate import make_translator  # noqa: E402
-from utils import Parser, add_direction, choose_device, run_command  # noqa: E402
+from core.device import choose_device
+from core.errors import BadInput, shown
+from data import list_folder
+from engine.cli import Parser, add_direction, run_command
+from engine.config import load_config
+from engine.methods import METHODS
+from engine.translator import make_translator
+from extras.demo.style_map import digest_of, make_map, write_map
 
 
 def parse_arguments(argv: list[str] | None = None):

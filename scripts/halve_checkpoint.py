@@ -4,16 +4,15 @@
 
 Networks compute with 32-bit numbers of what is read. For shipping; to go on training, keep the whole file.
 """
-import sys
 from pathlib import Path
 
+import _root  # noqa: F401
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from checkpoints import kind_of_file, load_file, put_file  # noqa: E402
-from data import BadInput, shown  # noqa: E402
-from utils import OneLineParser, make_folder, run_command  # noqa: E402
+from core.checkpoints import kind_of_file, load_file, put_file
+from core.errors import BadInput, OneLineParser, shown
+from core.files import make_folder
+from engine.cli import run_command
 
 
 def main(argv: list[str] | None = None) -> None:

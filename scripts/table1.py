@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from _root import ROOT
 from PIL import Image, ImageDraw, ImageFont
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import snapshots  # noqa: E402
-from config import check_config, read_yaml  # noqa: E402
-from data import BadInput, list_folder, shown  # noqa: E402
-from methods import METHODS  # noqa: E402
-from utils import RunEnded, make_folder, run_command  # noqa: E402
+from core import snapshots
+from core.errors import BadInput, RunEnded, shown
+from core.files import make_folder
+from data import list_folder
+from engine.cli import run_command
+from engine.config import check_config, read_yaml
+from engine.methods import METHODS
 
 # Table 1 of the paper: % of answers that prefer the row to full MUNIT, and LPIPS diversity; shoes, then handbags.
 PAPER = {
@@ -621,7 +621,7 @@ def main(argv: list[str] | None = None) -> None:
     sheet = table.sheet()
     curves = table.output / 'curves.png'
     if not draw_curves(results, curves):
-        print('curves.png: left out: matplotlib is not installed; pip install -r requirements-bench.txt')
+        print('curves.png: left out: matplotlib is not installed; pip install -r requirements/bench.txt')
     print((table.output / 'table.md').read_text(encoding='utf-8'))
     print(f'wrote {table.output / "table.md"}, {table.output / "table.json"}, {sheet}'
           + (f', {curves}' if curves.exists() else ''))

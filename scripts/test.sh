@@ -5,5 +5,5 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ensure_venv requirements-dev.txt
+ensure_venv requirements/dev.txt
 "$PY" -m pytest "$@"

@@ -5,5 +5,5 @@
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ensure_venv requirements-dev.txt
-"$PY" scripts/torture.py "$@"
+ensure_venv requirements/dev.txt
+"$PY" tests/stress/kill_and_resume.py "$@"

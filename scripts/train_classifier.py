@@ -10,28 +10,24 @@ folders; their true factors name the classes: --data datasets/D/testB --factors 
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _root  # noqa: F401
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from checkpoints import load_file, put_file  # noqa: E402
-from classifier import (  # noqa: E402
-    INCEPTION_SIZE,
-    LARGEST_PICTURE,
-    SMALLEST_PICTURE,
-    SmallClassifier,
-    make_inception,
-)
-from data import BadInput, Transform, list_folder, read_image, shown  # noqa: E402
-from metrics import TORCHVISION_INCEPTION, Missing, class_probabilities, fill  # noqa: E402
-from utils import OneLineParser, at_least, choose_device, make_folder, run_command, to_bytes, to_picture  # noqa: E402
+from core.checkpoints import load_file, put_file
+from core.device import choose_device
+from core.errors import BadInput, OneLineParser, shown
+from core.files import make_folder
+from data import Transform, list_folder, read_image
+from engine.cli import at_least, run_command
+from extras.metrics.classifier import INCEPTION_SIZE, LARGEST_PICTURE, SMALLEST_PICTURE, SmallClassifier, make_inception
+from extras.metrics.deep_metrics import TORCHVISION_INCEPTION, Missing, class_probabilities, fill
+from utils import to_bytes, to_picture
 
 LEARNING_RATE = {'small': 1e-3, 'inception': 1e-4}
 CACHE_BYTES = 2 ** 30   # of resized pictures that are kept in memory

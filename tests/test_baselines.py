@@ -18,16 +18,23 @@ import evaluate as evaluate_command
 import test as test_command
 import test_batch as test_batch_command
 import train as train_command
-from baseline_trainers import BicycleGAN_Trainer, CycleGAN_Trainer, CycleGANNoise_Trainer, ImagePool, kl_loss
-from baselines import CodeEncoder, Dropout, PatchDiscriminator, ResnetGenerator, UNetGenerator, init_weights
-from config import check_config, load_config
 from data import Draw, ImageDataset, Transform
-from methods import METHODS, trainer_class, translator_class
-from pairs import PairDataset, align
+from engine.cli import run_command
+from engine.config import check_config, load_config
+from engine.methods import METHODS, trainer_class, translator_class
+from engine.paired_data import PairDataset, align
+from engine.translator import make_translator
+from extras.baselines.networks import (
+    CodeEncoder,
+    Dropout,
+    PatchDiscriminator,
+    ResnetGenerator,
+    UNetGenerator,
+    init_weights,
+)
+from extras.baselines.trainers import BicycleGAN_Trainer, CycleGAN_Trainer, CycleGANNoise_Trainer, ImagePool, kl_loss
 from scripts import draw_demo_data
 from trainer import learning_rate
-from translate import make_translator
-from utils import run_command
 
 CPU = torch.device('cpu')
 BASELINES = ('CycleGAN', 'CycleGANNoise', 'BicycleGAN')
@@ -601,7 +608,7 @@ def test_weights_can_be_begun_from_a_checkpoint(runs, drawn, tmp_path):
 
 def test_several_processes_are_refused(runs, monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
-    monkeypatch.setattr('distributed.leave', lambda status: None)
+    monkeypatch.setattr('core.distributed.leave', lambda status: None)
     line = refusal(capsys, train_command.main, '--config', runs['CycleGAN']['config'], '--trainer', 'CycleGAN')
     assert 'trains in one process' in line
 

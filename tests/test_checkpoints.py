@@ -10,9 +10,9 @@ import pytest
 import torch
 from parity import config_with, filled_trainer, waves
 
-import snapshots
-from checkpoints import load_file, load_networks, load_vgg_weights
-from data import BadInput
+from core import snapshots
+from core.checkpoints import load_file, load_networks, load_vgg_weights
+from core.errors import BadInput
 from networks import Vgg16
 from trainer import MUNIT_Trainer, UNIT_Trainer
 

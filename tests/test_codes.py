@@ -12,8 +12,8 @@ from tiny import flags, make_model
 
 import test as test_command
 import test_batch as test_batch_command
-from codes import read_codes, slerp, write_codes
-from data import BadInput
+from core.errors import BadInput
+from engine.style_codes import read_codes, slerp, write_codes
 
 GOOD = '0.3,-1.2,0,1e-3,2,-0.5,1,0.25'
 
@@ -163,8 +163,8 @@ def test_the_pictures_of_two_codes_differ(model, tmp_path):
 
 
 def test_the_codes_of_bicyclegan_have_its_own_length(tmp_path, capsys):
-    from baseline_translate import BicycleGAN_Translator
-    from config import load_config
+    from engine.config import load_config
+    from extras.baselines.translators import BicycleGAN_Translator
     path = ROOT / 'configs' / 'demo_drawn_small_bicyclegan.yaml'
     config = load_config(path, 'BicycleGAN')
     config['gen'].update(dim=8, noise_dim=3, enc_dim=8)

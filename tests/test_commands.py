@@ -18,9 +18,9 @@ from PIL import Image
 import test as test_command
 import test_batch as test_batch_command
 import train as train_command
-from logs import scalars
-from precision import set_precision
-from utils import run_command
+from core.precision import set_precision
+from core.tensorboard_log import scalars
+from engine.cli import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10}

@@ -8,8 +8,9 @@ import yaml
 from parity import config_with
 from PIL import Image
 
-from config import DIS_KEYS, GEN_KEYS, KEYS, LIST_KEYS, REQUIRED, check_config, load_config
-from data import BadInput
+from core.errors import BadInput
+from engine.config import check_config, load_config
+from engine.config_keys import DIS_KEYS, GEN_KEYS, KEYS, LIST_KEYS, REQUIRED
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16
 from trainer import perceptual_loss
 

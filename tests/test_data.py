@@ -11,8 +11,8 @@ import torch
 from parity import config_with, filled_trainer
 from PIL import Image
 
+from core.errors import BadInput
 from data import (
-    BadInput,
     Draw,
     EndlessBatches,
     ImageDataset,

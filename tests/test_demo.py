@@ -25,14 +25,15 @@ from PIL import Image
 from test_commands import complaint, save_noise
 from tiny import flags, make_model
 
-import demo
-import style_map
 import test as test_command
-from codes import read_codes, slerp
-from config import load_config
-from data import BadInput, read_image, read_image_bytes
-from demo_model import DemoModel, Source
-from methods import translator_class
+from core.errors import BadInput
+from data import read_image, read_image_bytes
+from engine.config import load_config
+from engine.methods import translator_class
+from engine.style_codes import read_codes, slerp
+from extras.demo import server as demo_server
+from extras.demo import style_map
+from extras.demo.model import DemoModel, Source
 from utils import to_bytes, to_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,29 +232,29 @@ def test_a_map_is_the_plane_of_the_folders_styles_and_fits_its_checkpoint_alone(
 def test_maps_are_made_of_what_is_found_and_the_page_is_told_why_not(model, tmp_path):
     for i in range(3):
         save_noise(tmp_path / 'trainB' / f'{i}.png', seed=i)
-    opts = demo.parse_arguments(['--style_folder', str(tmp_path)])
+    opts = demo_server.parse_arguments(['--style_folder', str(tmp_path)])
     maps = style_map.Maps(model.source.checkpoint, model.digest, {'b': model.translators['a2b'],
                                                                   'a': model.translators['b2a']},
-                          threading.Lock(), demo.find_styles(opts, model.config))
+                          threading.Lock(), demo_server.find_styles(opts, model.config))
     assert maps.told == {'a': {'done': 0, 'of': 0}, 'b': {'done': 0, 'of': 0}}
     maps._make()
     assert maps.told['b']['map']['images'] == 3 and maps.told['a'] == {'why': '--style_folder holds no trainA'}
     json.dumps(maps.told)
-    find = demo.find_styles(demo.parse_arguments([]), model.config)
+    find = demo_server.find_styles(demo_server.parse_arguments([]), model.config)
     assert 'not on this machine' in refusal(find, 'b')
 
 
 @pytest.mark.parametrize('domain', ['a', 'b'])
 def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
-    digest = hashlib.sha256(demo.SHIPPED.read_bytes()).hexdigest()
-    made, why = style_map.read_map(demo.SHIPPED, domain, 8, lambda: digest)
+    digest = hashlib.sha256(demo_server.SHIPPED.read_bytes()).hexdigest()
+    made, why = style_map.read_map(demo_server.SHIPPED, domain, 8, lambda: digest)
     assert made and not why and made['images'] == 4000
-    assert sum(path.stat().st_size for path in style_map.places_of(demo.SHIPPED, domain)) < 2 ** 17
-    model = DemoModel(Source(str(demo.SHIPPED_CONFIG), str(demo.SHIPPED), 'MUNIT'),
-                      load_config(demo.SHIPPED_CONFIG, 'MUNIT'), torch.device('cpu'))
+    assert sum(path.stat().st_size for path in style_map.places_of(demo_server.SHIPPED, domain)) < 2 ** 17
+    model = DemoModel(Source(str(demo_server.SHIPPED_CONFIG), str(demo_server.SHIPPED), 'MUNIT'),
+                      load_config(demo_server.SHIPPED_CONFIG, 'MUNIT'), torch.device('cpu'))
     axes, mean, middle = (torch.tensor(made[key]) for key in ('axes', 'mean', 'middle'))
     assert torch.allclose(axes @ axes.T, torch.eye(2), atol=1e-5)
-    for name in demo.EXAMPLES[domain]:   # other drawings of the same kind lie on it
+    for name in demo_server.EXAMPLES[domain]:   # other drawings of the same kind lie on it
         style = model.style_of((ROOT / 'inputs' / name).read_bytes(), {'b': 'a2b', 'a': 'b2a'}[domain])['style']
         assert ((axes @ (torch.tensor(style) - mean) - middle).abs() < made['side'] / 2).all()
 
@@ -268,30 +269,31 @@ def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
     ({'style_folder': 'none'}, '--style_folder none: no such folder'), ({'device': 'none'}, '--device'),
 ])
 def test_it_refuses_in_one_line(tiny, capsys, monkeypatch, changes, words):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    monkeypatch.setattr(demo_server, 'find_spec', lambda name: True)
     monkeypatch.setattr(torch, 'set_num_threads', lambda number: None)
     given = {**{key: tiny[key] for key in ('config', 'checkpoint', 'device')}, 'port': 0, **changes}
-    assert words in complaint(capsys, demo.main, *(f'--{key}={value}' for key, value in given.items()))
+    assert words in complaint(capsys, demo_server.main, *(f'--{key}={value}' for key, value in given.items()))
 
 
 def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: None)
-    assert 'pip install -r requirements-demo.txt' in complaint(capsys, demo.main)
+    monkeypatch.setattr(demo_server, 'find_spec', lambda name: None)
+    assert 'pip install -r requirements/demo.txt' in complaint(capsys, demo_server.main)
 
 
 def test_a_port_that_is_taken_is_named(capsys, monkeypatch):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
-    with demo.listen('127.0.0.1', 0) as taken:
+    monkeypatch.setattr(demo_server, 'find_spec', lambda name: True)
+    with demo_server.listen('127.0.0.1', 0) as taken:
         port = taken.getsockname()[1]
-        assert f'--port {port}: cannot be listened at' in complaint(capsys, demo.main, '--port', port)
+        assert f'--port {port}: cannot be listened at' in complaint(capsys, demo_server.main, '--port', port)
 
 
 def test_a_method_without_styles_is_refused(tiny, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, 'find_spec', lambda name: True)
+    monkeypatch.setattr(demo_server, 'find_spec', lambda name: True)
     unit = config_with(recon_kl_w=0.01, recon_kl_cyc_w=0.01, data_root='nowhere')
     (tmp_path / 'unit.yaml').write_text(yaml.safe_dump(unit))
-    assert '--trainer UNIT: has no styles' in complaint(capsys, demo.main, '--trainer=UNIT', '--port=0', '--config',
-                                                        tmp_path / 'unit.yaml', '--checkpoint', tiny['checkpoint'])
+    assert '--trainer UNIT: has no styles' in complaint(
+        capsys, demo_server.main, '--trainer=UNIT', '--port=0', '--config', tmp_path / 'unit.yaml', '--checkpoint',
+        tiny['checkpoint'])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -344,7 +346,7 @@ def request(server: str, path: str, body: bytes | dict | None = None, method: st
 
 
 def asked(**changes) -> dict:
-    return {'content': demo.data_url(file_of((128, 128))), 'way': 'a2b', 'size': 64, 'styles': [CODE], **changes}
+    return {'content': demo_server.data_url(file_of((128, 128))), 'way': 'a2b', 'size': 64, 'styles': [CODE], **changes}
 
 
 def test_a_request_is_a_translation_and_no_answer_is_kept(server):
@@ -392,7 +394,7 @@ def test_other_pages_other_hosts_and_what_gradio_would_open_are_shut_out(server)
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
     with socket.create_connection(('127.0.0.1', urllib.parse.urlsplit(server).port), timeout=10) as connection:
         connection.sendall(f'POST /demo/style?way=a2b HTTP/1.1\r\nHost: localhost\r\nContent-Length: '
-                           f'{demo.MOST_BYTES + 1}\r\n\r\n'.encode())
+                           f'{server.MOST_BYTES + 1}\r\n\r\n'.encode())
         assert b' 413 ' in connection.recv(100)
     chunk = b'x' * 2 ** 20
     with pytest.raises((ConnectionError, AssertionError)):   # without a length, it is cut off on its way
@@ -406,7 +408,7 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     answers = []
     body = asked(size=128, styles=[CODE] * 12)
     threads = [threading.Thread(target=lambda: answers.append(request(server, '/demo/translate', body)))
-               for _ in range(3 * demo.MOST_WAITING)]
+               for _ in range(3 * server.MOST_WAITING)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -414,7 +416,7 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     done = [answer for status, answer in answers if status == 200]
     busy = [answer for status, answer in answers if status == 503]
     assert len(answers) == len(threads) == len(done) + len(busy)
-    assert len(done) >= demo.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
+    assert len(done) >= server.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
     assert busy and all('the model is busy' in answer['error'] for answer in busy)
     assert request(server, '/demo/translate', asked())[0] == 200   # and then it goes on
 
@@ -573,8 +575,8 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
     assert np.array_equal(saved, shown(page))
     text = Image.open(tmp_path / 'saved.png').text
     assert text['Style'] == 'of a picture' and text['Config'] == 'configs/demo_edges2shoes_folder.yaml'
-    call = ['--config', str(demo.SHIPPED_CONFIG), '--checkpoint', str(demo.SHIPPED), '--device', 'cpu', '--input',
-            str(edge), '--output_folder', str(tmp_path)]
+    call = ['--config', str(demo_server.SHIPPED_CONFIG), '--checkpoint', str(demo_server.SHIPPED), '--device', 'cpu',
+            '--input', str(edge), '--output_folder', str(tmp_path)]
     for style in (['--style', str(shoe)], [f'--style_code={text["Style code"]}']):
         test_command.main([*call, *style])
         assert np.abs(saved - pixels(tmp_path / 'output000.jpg')).max() < 24   # what JPEG takes

@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dirt import GAPS, KINDS, NUMBERS, SMUDGES, SPECKS, STROKES, soil
+from core.corruptions import GAPS, KINDS, NUMBERS, SMUDGES, SPECKS, STROKES, soil
+from engine.cli import run_command
 from scripts import draw_dirty_twin
-from utils import run_command
 
 SECOND, STROKE, SPECK, SMUDGE, GAP = range(KINDS)
 

@@ -13,17 +13,16 @@ from parity import config_with, filled_trainer
 from PIL import Image
 
 import evaluate
-import figures
-import pixels
 import test_batch as test_batch_command
 from benchmarks import figures_table
-from factors import Factors
-from figures import Model, Seen, TestImages, untrained_model
-from metrics import load_inception
-from pixels import Palette, lab_of
+from engine.cli import run_command
+from extras.metrics import image_features, own_metrics
+from extras.metrics.deep_metrics import load_inception
+from extras.metrics.ground_truth import Factors
+from extras.metrics.image_features import Palette, lab_of
+from extras.metrics.own_metrics import Model, Seen, TestImages, untrained_model
 from scripts import draw_demo_data, draw_dirty_twin, halve_checkpoint, train_classifier
 from trainer import MUNIT_Trainer, UNIT_Trainer
-from utils import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device('cpu')
@@ -185,7 +184,7 @@ def test_a_seed_means_the_same_figures_and_another_seed_others(run, tmp_path):
 
 def test_figures_do_not_depend_on_the_batches(run, tmp_path, monkeypatch):
     together = measured(run, tmp_path / 'together')['figures']
-    monkeypatch.setattr(figures, 'PIXELS_HELD', 1)
+    monkeypatch.setattr(own_metrics, 'PIXELS_HELD', 1)
     alone = measured(run, tmp_path / 'alone')['figures']
     for name, figure in together.items():
         assert alone[name]['model'] == pytest.approx(figure['model'], rel=1e-3, abs=1e-3), name
@@ -284,7 +283,7 @@ class FewFeatures:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         self.seen += list(pixels)
-        colours = pixels.float().expand(-1, -1, -1, 3).mean((1, 2)) / 255
+        colours = image_features.float().expand(-1, -1, -1, 3).mean((1, 2)) / 255
         return torch.cat([colours, colours ** 2], 1)
 
 
@@ -295,7 +294,7 @@ def test_fid_and_kid_are_of_all_samples_against_train_and_test_pictures(run):
     tool = evaluate.Tool(FewFeatures(), 'made up')
     visitor = evaluate.TenOutputs(None, tool)
     model = Model(run['MUNIT config'], run['MUNIT checkpoint'], True, 'MUNIT', CPU)
-    figures.see(model, images, 0, 'test', visitor.visit)
+    own_metrics.see(model, images, 0, 'test', visitor.visit)
     assert len(tool.network.seen) == 30 and tool.network.seen[0].shape == (64, 64, 3)
     rows = {row.name: row for row in evaluate.fid_figures(tool, visitor, images, opts.seed)}
     assert len(tool.network.seen) == 30 + 6 + 4
@@ -401,44 +400,45 @@ def wanted(lab, pattern='plain') -> Factors:
 def test_style_obeyed_is_the_difference_to_the_guides_true_colour_and_pattern():
     seen = Seen(guided=[look((50, 3, 4)), look((60, 0, 0), 'dots')], wanted=[wanted((50, 0, 0)), wanted((50, 0, 0))],
                 sampled=[[look((50, 0, 30)), look((50, 0, 0), 'dots')], [look((50, 40, 0)), look((60, 0, 0))]])
-    assert figures.colour_error(seen) == pytest.approx((5 + 10) / 2)
-    assert figures.colour_error_sampled(seen) == pytest.approx((30 + 0 + 40 + 10) / 4)
-    assert figures.colour_error_ratio(seen) == pytest.approx(7.5 / 20)
-    assert figures.pattern_agreement(seen) == 0.5
-    assert figures.pattern_agreement_sampled(seen) == 0.75
+    assert own_metrics.colour_error(seen) == pytest.approx((5 + 10) / 2)
+    assert own_metrics.colour_error_sampled(seen) == pytest.approx((30 + 0 + 40 + 10) / 4)
+    assert own_metrics.colour_error_ratio(seen) == pytest.approx(7.5 / 20)
+    assert own_metrics.pattern_agreement(seen) == 0.5
+    assert own_metrics.pattern_agreement_sampled(seen) == 0.75
 
 
 def test_diversity_is_of_the_samples_of_one_input():
     same, other = [look((50, 0, 0))] * 4, [look((50, 0, 0)), look((50, 10, 0), 'dots')]
-    assert figures.colour_diversity(Seen(sampled=[same, other])) == pytest.approx((0 + 10) / 2)
-    assert figures.pattern_entropy(Seen(sampled=[same, other])) == pytest.approx((0 + 1) / 2)
+    assert own_metrics.colour_diversity(Seen(sampled=[same, other])) == pytest.approx((0 + 10) / 2)
+    assert own_metrics.pattern_entropy(Seen(sampled=[same, other])) == pytest.approx((0 + 1) / 2)
 
 
 def test_pixel_diversity_is_of_all_pairs_and_all_pixels():
     pictures = torch.full((3, 3, 4, 4), -1.0)   # black
     pictures[2, :, :2] = 1.0                    # white in half of it: L* 0 and 100
-    assert pixels.mean_squared_difference(pictures[:2]) == 0 and pixels.mean_squared_difference(pictures[2:]) == 0
-    assert pixels.mean_squared_difference(pictures) == pytest.approx((0 + 5000 + 5000) / 3, rel=1e-4)
-    assert pixels.mean_squared_difference(pictures[:, :1]) == pytest.approx(10000 / 3, rel=1e-4)   # grey
-    assert figures.pixel_diversity(Seen(spread=[1.0, 4.0])) == 2.5
+    assert image_features.mean_squared_difference(pictures[:2]) == 0
+    assert image_features.mean_squared_difference(pictures[2:]) == 0
+    assert image_features.mean_squared_difference(pictures) == pytest.approx((0 + 5000 + 5000) / 3, rel=1e-4)
+    assert image_features.mean_squared_difference(pictures[:, :1]) == pytest.approx(10000 / 3, rel=1e-4)   # grey
+    assert own_metrics.pixel_diversity(Seen(spread=[1.0, 4.0])) == 2.5
 
 
 def test_coverage_is_of_a_hundred_samples_spread_over_the_inputs():
     red, grey, green = (50, 60, 1), (50, 0, 0), (50, -60, 1)
     real = Seen(guided=[look(red), look(grey), look(green), look(red)])
     seen = Seen(sampled=[[look(red)] + [look((10, 0, 0))] * 9 for _ in range(99)] + [[look(grey)] + [look(red)] * 9])
-    assert figures.coverage(seen, real) == pytest.approx(2 / 3) and figures.outside(seen, real) == 0
+    assert own_metrics.coverage(seen, real) == pytest.approx(2 / 3) and own_metrics.outside(seen, real) == 0
     few = Seen(sampled=[[look(red), look((10, 0, 0))]] * 2)   # all there are
-    assert figures.coverage(few, real) == pytest.approx(1 / 3) and figures.outside(few, real) == 0.5
+    assert own_metrics.coverage(few, real) == pytest.approx(1 / 3) and own_metrics.outside(few, real) == 0.5
 
 
 def test_codes_found_again_have_no_error_and_correlate():
     styles = torch.randn(40, 8)
     seen = Seen(styles=list(styles.split(10)), found_styles=list(styles.split(10)))
-    assert figures.style_recovery(seen) == 0 and figures.style_correlation(seen) == pytest.approx(1)
+    assert own_metrics.style_recovery(seen) == 0 and own_metrics.style_correlation(seen) == pytest.approx(1)
     seen.found_styles = [-2 * part for part in seen.styles]
-    assert figures.style_recovery(seen) == pytest.approx(3 * styles.abs().mean().item(), rel=1e-5)
-    assert figures.style_correlation(seen) == pytest.approx(-1)
+    assert own_metrics.style_recovery(seen) == pytest.approx(3 * styles.abs().mean().item(), rel=1e-5)
+    assert own_metrics.style_correlation(seen) == pytest.approx(-1)
 
 
 def test_every_figure_is_defined():
@@ -467,7 +467,7 @@ def test_codes_are_those_of_the_samples(run):
     images = TestImages(config, True, 2, 0)
     model = Model(config, run['MUNIT checkpoint'], True, 'MUNIT', CPU)
     batches = []
-    seen = figures.see(model, images, 5, 'test', lambda *batch: batches.append(batch))
+    seen = own_metrics.see(model, images, 5, 'test', lambda *batch: batches.append(batch))
     (_, x, outputs, _), = batches
     generator = torch.Generator().manual_seed(5)
     styles = torch.randn(2, 10, 8, 1, 1, generator=generator)
@@ -491,11 +491,11 @@ def test_an_untrained_model_has_the_weights_of_its_seed(run):
 
 def test_real_pictures_are_their_own_ceiling(run):
     images = TestImages(run['MUNIT config'], True, 6, 0)
-    real = figures.real_seen(images, 0)
+    real = own_metrics.real_seen(images, 0)
     assert len(real.f1_sampled) == len(real.guided) == len(real.wanted) == 6
-    assert figures.content_kept(real) > 0.7
-    assert figures.colour_error(real) < 0.4 * figures.colour_error_sampled(real)
-    assert len(real.sampled) == figures.GROUPS_OF_REAL
+    assert own_metrics.content_kept(real) > 0.7
+    assert own_metrics.colour_error(real) < 0.4 * own_metrics.colour_error_sampled(real)
+    assert len(real.sampled) == own_metrics.GROUPS_OF_REAL
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -510,14 +510,14 @@ def test_pictures_are_looked_at_within_their_mask():
     picture = torch.ones(3, 64, 64)
     picture[:, 10:40, 10:40] = (torch.tensor([200.0, 30, 30]) / 127.5 - 1)[:, None, None]
     mask = torch.zeros(64, 64, dtype=torch.bool)
-    assert figures.look_at(picture, mask) is None
+    assert own_metrics.look_at(picture, mask) is None
     mask[12:38, 12:38] = True
-    found, pattern = figures.look_at(picture, mask)
+    found, pattern = own_metrics.look_at(picture, mask)
     assert pattern == 'plain' and torch.allclose(found.main, lab_of((200, 30, 30)), atol=0.01)
 
 
 def test_batches_hold_no_more_outputs_than_allowed(run, monkeypatch):
     images = TestImages(run['MUNIT config'], True, 6, 0)
-    monkeypatch.setattr(figures, 'PIXELS_HELD', 45 * 64 * 64)
+    monkeypatch.setattr(own_metrics, 'PIXELS_HELD', 45 * 64 * 64)
     assert [list(batch) for batch in images.batches(10)] == [[0, 1, 2, 3], [4, 5]]
     assert [len(batch) for batch in images.batches(100)] == [1] * 6

@@ -2,6 +2,7 @@
 import sys
 from importlib.util import find_spec
 
+import export_onnx as export_command
 import numpy as np
 import pytest
 import torch
@@ -10,10 +11,9 @@ from PIL import Image
 from test_commands import complaint
 from tiny import flags, make_model
 
-import export as export_command
 import test as test_command
+from core.errors import RunEnded
 from networks import AdaINGen, VAEGen
-from utils import RunEnded
 
 with_onnx = pytest.mark.skipif(not all(find_spec(name) for name in export_command.NEEDED),
                                reason='onnx, onnxruntime or onnxscript is not installed')
@@ -144,7 +144,7 @@ def test_what_is_missing_is_one_line(tmp_path, capsys, monkeypatch):
     model = make_model(tmp_path)
     monkeypatch.setattr(export_command, 'find_spec', lambda name: None if name != 'onnx' else object())
     line = complaint(capsys, export_command.main, *flags(model, output_folder=tmp_path / 'out'))
-    assert line == 'export.py: onnxruntime, onnxscript missing; pip install -r requirements-export.txt'
+    assert line == 'export_onnx.py: onnxruntime, onnxscript missing; pip install -r requirements/export.txt'
     assert not (tmp_path / 'out').exists() and 'onnxscript' not in sys.modules or find_spec('onnxscript')
 
 

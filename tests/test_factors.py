@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from data import BadInput, Transform, read_image
-from factors import FACTORS, Factors, correlations, explained, read_factors
-from pixels import delta_e, lab_of, palette, to_lab
+from core.errors import BadInput
+from data import Transform, read_image
+from extras.metrics.ground_truth import FACTORS, Factors, correlations, explained, read_factors
+from extras.metrics.image_features import delta_e, lab_of, palette, to_lab
 from scripts import draw_demo_data as draw
 
 

@@ -24,14 +24,17 @@ from PIL.PngImagePlugin import PngInfo
 import test as test_command
 import test_batch as test_batch_command
 import train as train_command
-from checkpoints import load_file, load_networks, load_vgg_weights
-from config import load_config
-from data import BadInput, describe_images, list_folder, read_image, read_list, shown
+from core.checkpoint_scan import LARGEST_FILE
+from core.checkpoints import load_file, load_networks, load_vgg_weights
+from core.device import choose_device
+from core.errors import BadInput, shown
+from core.files import make_folder
+from data import describe_images, list_folder, read_image, read_list
+from engine.cli import TranslationParser, at_least, run_command
+from engine.config import load_config
+from engine.run_page.page import Report
 from networks import AdaINGen, Vgg16
-from report import Report
-from survey import LARGEST_FILE
 from trainer import MUNIT_Trainer
-from utils import TranslationParser, at_least, choose_device, make_folder, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -606,8 +609,8 @@ def test_names_are_escaped_on_the_page(tmp_path):
 
 @pytest.mark.parametrize('kind', ['config', 'list', 'image', 'checkpoint'])
 def test_fuzzed_inputs_are_read_or_refused(tmp_path, kind):
-    done = subprocess.run([sys.executable, ROOT / 'scripts' / 'fuzz.py', '--kind', kind, '--n', '300', '--seed', '7',
-                           '--keep', tmp_path], text=True, capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, ROOT / 'tests' / 'stress' / 'fuzz_readers.py', '--kind', kind, '--n', '300',
+                           '--seed', '7', '--keep', tmp_path], text=True, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     row = dict(zip(*(line.split() for line in done.stdout.replace('slowest s', 'slowest').splitlines()), strict=True))
     assert int(row['read']) + int(row['refused']) == 300 and int(row['read']) > 0

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import metrics
-from classifier import SmallClassifier
-from data import BadInput
-from metrics import (
+from core.errors import BadInput
+from extras.metrics import deep_metrics
+from extras.metrics.classifier import SmallClassifier
+from extras.metrics.deep_metrics import (
     ALEXNET,
     FID_INCEPTION,
     FidFeatures,
@@ -116,7 +116,7 @@ def alexnet(tmp_path_factory):
 
 def test_lpips_is_what_the_library_gives_when_called_directly(alexnet, monkeypatch):
     lpips = pytest.importorskip('lpips')
-    monkeypatch.setattr(metrics, 'IMAGES_AT_ONCE', 3)
+    monkeypatch.setattr(deep_metrics, 'IMAGES_AT_ONCE', 3)
     images, pairs = torch.rand(5, 3, 64, 64) * 2 - 1, [(0, 1), (3, 2), (4, 4), (1, 3)]
     found = Lpips(alexnet, '--alexnet', CPU)(images, pairs)
     state = torch.load(alexnet, weights_only=True)
@@ -185,7 +185,7 @@ def fid_inception(tmp_path_factory):
 
 def test_features_are_those_of_the_library_in_any_batches(fid_inception, monkeypatch):
     path, network = fid_inception
-    monkeypatch.setattr(metrics, 'IMAGES_AT_ONCE', 2)
+    monkeypatch.setattr(deep_metrics, 'IMAGES_AT_ONCE', 2)
     pixels = torch.randint(0, 256, (3, 40, 40, 1), dtype=torch.uint8)
     found = FidFeatures(path, '--inception', CPU)(pixels)
     with torch.no_grad():
@@ -225,11 +225,11 @@ def test_weights_that_are_not_the_published_ones_are_said_to_be_others(tmp_path)
     path.write_bytes(b'made up')
     digest = hashlib.sha256(b'made up').hexdigest()
     assert 'NOT the published' in FID_INCEPTION.describe(path) and digest[:8] in FID_INCEPTION.describe(path)
-    mine = metrics.Weights(f'mine-{digest[:8]}.pth', 'https://')
+    mine = deep_metrics.Weights(f'mine-{digest[:8]}.pth', 'https://')
     assert mine.describe(path) == mine.name
 
 
 def test_a_library_that_is_not_there_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'lpips', None)
-    with pytest.raises(Missing, match='the library lpips cannot be imported.*requirements-eval.txt'):
+    with pytest.raises(Missing, match='the library lpips cannot be imported.*requirements/eval.txt'):
         require('lpips')

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import pixels
-from pixels import (
+from extras.metrics import image_features
+from extras.metrics.image_features import (
     Palette,
     colour_bin,
     coverage,
@@ -167,7 +167,7 @@ def patterned(kind: str, size: int, seed: int):
 
 
 @pytest.mark.parametrize('size', [64, 128, 300])
-@pytest.mark.parametrize('kind', pixels.PATTERNS)
+@pytest.mark.parametrize('kind', image_features.PATTERNS)
 def test_patterns_are_told_apart(kind, size):
     found = [pattern_of(*patterned(kind, size, seed)) for seed in range(8)]
     assert found.count(kind) >= 7, found

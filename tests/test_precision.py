@@ -6,8 +6,8 @@ import torch
 from parity import config_with, filled_trainer, waves
 from torch.utils.flop_counter import FlopCounterMode
 
-import precision
-from config import check_config
+from core import precision
+from engine.config import check_config
 from trainer import MUNIT_Trainer, UNIT_Trainer
 
 UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10}

@@ -11,18 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rebuild_run_page
 import torch
 import yaml
 from parity import config_with
 from PIL import Image
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-import report
 import train as train_command
-from logs import Log, events, scalars
-from report import PACE, POINTS, Curves, Report, as_script, read_data, replace_text
+from core.errors import RunEnded
+from core.tensorboard_log import Log, events, scalars
+from engine.cli import run_command
+from engine.run_page import page as run_page
+from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_data, replace_text
 from trainer import MUNIT_Trainer
-from utils import RunEnded, run_command
 
 NAME = '<img src=x onerror=alert(1)>'   # a config's name, and so the run's
 TINY = {'max_iter': 8, 'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32,
@@ -166,15 +168,15 @@ def test_the_page_of_an_earlier_run_is_written_by_the_command(run, tmp_path, cap
     shutil.copytree(run / 'outputs' / NAME / 'images', folder / 'images')
     (folder / 'index.html').write_text('<p>The rows of a picture: input, &lt;b&gt;. The page reloads itself.</p>\n'
                                        '<h2>Now, after 8 iterations</h2>')
-    report.main([str(folder)])
+    rebuild_run_page.main([str(folder)])
     told = read_data(folder)
     assert told['kinds'] == ['input', '<b>'] and told['current'] == 8 and told['curves']['steps'] == []
     assert told['pictures'] == {'train': [2, 4, 6, 8], 'test': [2, 4, 6, 8]}
-    report.main([str(folder), '--logs', str(run / 'logs' / NAME)])
+    rebuild_run_page.main([str(folder), '--logs', str(run / 'logs' / NAME)])
     assert read_data(folder)['curves']['steps'] == list(range(1, 9))
     for arguments in ([tmp_path / 'none'], [folder, '--logs', tmp_path]):
         with pytest.raises(SystemExit) as exit_info:
-            run_command(lambda arguments=arguments: report.main([str(argument) for argument in arguments]))
+            run_command(lambda arguments=arguments: rebuild_run_page.main([str(argument) for argument in arguments]))
         assert exit_info.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
 
@@ -238,7 +240,7 @@ def test_a_page_of_a_million_iterations_stays_small_and_quick(tmp_path):
     told.write(10 ** 6)
     assert time.process_time() - began < 1
     assert (tmp_path / 'run.js').stat().st_size + (tmp_path / 'index.html').stat().st_size < 10 ** 6
-    assert len(told.curves.times) <= report.PACED_BY
+    assert len(told.curves.times) <= run_page.PACED_BY
 
 
 def test_what_a_later_file_overtakes_is_not_read(tmp_path):
@@ -482,7 +484,7 @@ def test_texts_of_users_do_no_harm(browser, copied):
     curves = {**told['curves'], 'terms': {**told['curves']['terms'], bad: {'mean': [1.0] * 8}}}
     pretend(copied, name=bad, state='failed', why=bad, command=bad, resume=bad, kinds=[bad] * 5, curves=curves,
             config=[[bad, bad, None, True]], versions=[[bad, bad]], facts=[[bad, bad]], memory=bad)
-    replace_text(copied / 'index.html', report.page_of(copied, read_data(copied)))
+    replace_text(copied / 'index.html', run_page.page_of(copied, read_data(copied)))
     visit = Visit(browser, copied / 'index.html', hash_='#open=config,command,versions&split=<img>&off=' + bad)
     with visit as page:
         page.wait_for_selector('path.curve', state='attached')

@@ -14,9 +14,9 @@ import yaml
 from parity import config_with
 from PIL import Image
 
-from data import BadInput
-from logs import Log, cut_back, scalars
-from run import Run
+from core.errors import BadInput
+from core.tensorboard_log import Log, cut_back, scalars
+from engine.run_folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32, 'display_size': 2,

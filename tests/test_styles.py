@@ -1,6 +1,7 @@
 """styles.py: moments, components, the sheet and the map of a folder's styles."""
 import json
 
+import analyze_styles
 import numpy as np
 import pytest
 import torch
@@ -10,9 +11,9 @@ from PIL import Image
 from test_commands import complaint, save_noise
 from tiny import flags, make_model
 
-import styles as styles_command
-from config import load_config
-from translate import make_translator
+from engine.config import load_config
+from engine.translator import make_translator
+from extras.styles import style_space
 from utils import to_bytes, to_picture
 
 
@@ -21,28 +22,28 @@ def test_moments_and_components_are_those_that_the_codes_were_made_with():
     turn = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))[0]
     deviations, mean = torch.tensor([0.1, 3.0, 0.5, 1.5]).double(), torch.tensor([1.0, -2.0, 0.0, 5.0]).double()
     codes = (torch.randn(20_000, 4, dtype=torch.float64) * deviations) @ turn + mean
-    space = styles_command.measure(codes)
+    space = style_space.measure(codes)
     assert torch.allclose(space.mean, mean, atol=0.1)
     assert torch.allclose(space.deviation, (deviations.square() @ turn.square()).sqrt(), rtol=0.05)
     assert torch.allclose(space.variances.sqrt(), torch.tensor([3.0, 1.5, 0.5, 0.1]).double(), rtol=0.05)
     assert torch.allclose((space.directions @ turn.T).abs(), torch.eye(4).double()[[1, 3, 2, 0]], atol=0.05)
     assert all(direction[direction.abs().argmax()] > 0 for direction in space.directions)
     assert torch.allclose(space.coordinates @ space.directions + space.mean, codes)
-    told = styles_command.describe(space)
+    told = style_space.describe(space)
     assert sum(component['explained'] for component in told['components']) == pytest.approx(1)
     assert told['components'][0]['explained'] == pytest.approx(9 / 11.51, rel=0.05)
     assert told['mean_length'] == pytest.approx(float(codes.norm(dim=1).mean()))
 
 
 def test_codes_that_are_all_alike_have_no_variance():
-    space = styles_command.measure(torch.ones(3, 2))
-    assert [component['explained'] for component in styles_command.describe(space)['components']] == [0, 0]
+    space = style_space.measure(torch.ones(3, 2))
+    assert [component['explained'] for component in style_space.describe(space)['components']] == [0, 0]
 
 
 def test_room_is_given_in_order_and_none_lies_on_another():
-    assert styles_command.with_room([(0, 0), (5, 5), (10, 0), (-3, -9), (0, -10), (19, 9)], 10) == [0, 2, 4]
+    assert style_space.with_room([(0, 0), (5, 5), (10, 0), (-3, -9), (0, -10), (19, 9)], 10) == [0, 2, 4]
     places = np.random.RandomState(0).uniform(0, 300, (400, 2)).tolist()
-    kept = styles_command.with_room(places, 30)
+    kept = style_space.with_room(places, 30)
     gaps = [max(abs(np.subtract(places[i], places[j]))) for i in kept for j in kept if i < j]
     assert min(gaps) >= 30 and len(kept) > 20
     assert all(min(max(abs(np.subtract(places[i], places[j]))) for j in kept if j <= i) < 30 for i in range(400))
@@ -58,7 +59,7 @@ def read(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (64, 64), colour).save(path)
     (folder / 'styles' / 'broken.png').write_bytes(b'no image')
-    status = styles_command.main([*flags(model, style_folder=folder / 'styles', output_folder=folder / 'out'),
+    status = analyze_styles.main([*flags(model, style_folder=folder / 'styles', output_folder=folder / 'out'),
                                   '--input', *(str(model['inputs'] / f'{i}.png') for i in range(2))])
     translator = make_translator(load_config(model['config']), model['checkpoint'], True, 'MUNIT', torch.device('cpu'))
     return model, folder, status, translator
@@ -131,7 +132,7 @@ def test_styles_of_one_number_have_a_map(tmp_path):
     model = make_model(tmp_path, gen={'style_dim': 1})
     for i in range(2):
         save_noise(tmp_path / 'styles' / f'{i}.png', seed=i)
-    assert styles_command.main(flags(model, style_folder=tmp_path / 'styles', output_folder=tmp_path / 'out',
+    assert analyze_styles.main(flags(model, style_folder=tmp_path / 'styles', output_folder=tmp_path / 'out',
                                      input=model['inputs'] / '0.png')) == 0
     told = json.loads((tmp_path / 'out' / 'map.json').read_text())
     assert [point['y'] for point in told['points']] == [0, 0]
@@ -146,10 +147,10 @@ def test_styles_refuses_in_one_line_and_writes_nothing(read, tmp_path, capsys):
                            ({'style_folder': tmp_path / 'one'}, 'a variance wants two'),
                            ({'style_folder': model['inputs'], 'input': 'none.png'}, 'none.png')):
         arguments = flags(model, **{'input': model['inputs'] / '0.png', 'output_folder': tmp_path / 'out', **changes})
-        assert words in complaint(capsys, styles_command.main, *arguments)
+        assert words in complaint(capsys, analyze_styles.main, *arguments)
     unit = config_with(recon_kl_w=0.01, recon_kl_cyc_w=0.01, data_root='nowhere')
     (tmp_path / 'unit.yaml').write_text(yaml.safe_dump(unit))
     arguments = flags({**model, 'config': tmp_path / 'unit.yaml'}, trainer='UNIT', input='x', style_folder='y',
                       output_folder=tmp_path / 'out')
-    assert '--trainer UNIT: encodes no styles' in complaint(capsys, styles_command.main, *arguments)
+    assert '--trainer UNIT: encodes no styles' in complaint(capsys, analyze_styles.main, *arguments)
     assert not (tmp_path / 'out').exists()

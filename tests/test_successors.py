@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from parity import config_with, waves
 
-from averages import StyleStatistics, WeightAverage
-from config import check_config
+from core.ema import StyleStatistics, WeightAverage
+from engine.config import check_config
+from engine.translator import Translator
 from networks import AdaINGen
 from trainer import MUNIT_Trainer, UNIT_Trainer, adversarial_loss, learning_rate
-from translate import Translator
 
 SMALL = {'gen': {'dim': 4, 'n_res': 1}, 'dis': {'dim': 4, 'n_layer': 2, 'num_scales': 2}}
 ALL_KEYS = {'dis_lr': 4e-4, 'ema_decay': 0.9, 'dirty': 'a', 'display_guided': True, 'log_styles': True,

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from test_runs import assert_same_run
 
-from data import BadInput
+from core.errors import BadInput, RunEnded
+from engine.cli import run_command
 from scripts import draw_demo_data, table1
-from utils import RunEnded, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGETS = sorted((ROOT / 'configs/table1').glob('*.yaml'))

@@ -6,12 +6,18 @@ import pytest
 import torch
 from parity import config_with, filled_trainer
 
-from data import BadInput, map_ahead
-from metrics import class_probabilities, conditional_inception_score, inception_score, load_inception
+from core.errors import BadInput
+from core.threads import Beside, map_ahead
+from engine.translator import Translator, pad_to, without_weights
+from extras.metrics.deep_metrics import (
+    class_probabilities,
+    conditional_inception_score,
+    inception_score,
+    load_inception,
+)
 from networks import AdaINGen
 from trainer import MUNIT_Trainer, UNIT_Trainer
-from translate import Translator, pad_to, without_weights
-from utils import Beside, to_bytes, to_picture
+from utils import to_bytes, to_picture
 
 CPU = torch.device('cpu')
 UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01}
@@ -358,7 +364,7 @@ def test_a_classifier_is_loaded_with_its_classes_and_without_its_auxiliary_head(
 def test_images_are_classified_a_few_at_a_time(classifier, monkeypatch):
     images, seen = torch.rand(5, 3, 30, 30) * 2 - 1, []
     together = class_probabilities(classifier, images)
-    monkeypatch.setattr('metrics.IMAGES_AT_ONCE', 2)
+    monkeypatch.setattr('extras.metrics.deep_metrics.IMAGES_AT_ONCE', 2)
     hook = classifier.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     assert torch.allclose(class_probabilities(classifier, images), together, atol=1e-5)
     hook.remove()

@@ -19,13 +19,14 @@ from tiny import flags, make_model
 
 import test as test_command
 import video as video_command
-from codes import read_codes, slerp
-from config import load_config
 from data import Transform
-from films import open_film
+from engine.cli import run_command
+from engine.config import load_config
+from engine.style_codes import read_codes, slerp
+from engine.translator import Translator, make_translator
+from extras.video.video_files import open_film
 from networks import VAEGen
-from translate import Translator, make_translator
-from utils import run_command, to_bytes, to_picture
+from utils import to_bytes, to_picture
 
 CODE = '0.3,-1.2,0,1e-3,2,-0.5,1,0.25'
 NTSC = Fraction(30000, 1001)
@@ -34,7 +35,7 @@ FRAMES = 9
 
 @pytest.fixture(scope='module')
 def av():
-    return pytest.importorskip('av', reason='PyAV is not installed: pip install -r requirements-demo.txt')
+    return pytest.importorskip('av', reason='PyAV is not installed: pip install -r requirements/demo.txt')
 
 
 @pytest.fixture(scope='module')
@@ -538,7 +539,7 @@ def test_without_pyav_a_film_is_one_line(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'av', None)
     (tmp_path / 'clip.mp4').write_bytes(b'anything')
     line = complaint(capsys, video_command.main, *flags(model, input=tmp_path / 'clip.mp4', output=tmp_path / 'o.mp4'))
-    assert 'pip install -r requirements-demo.txt' in line
+    assert 'pip install -r requirements/demo.txt' in line
     assert [path.name for path in tmp_path.iterdir()] == ['clip.mp4']
 
 

@@ -1,0 +1,45 @@
+"""What a user is told when a command cannot go on: one line, and an exit status. Imports no PyTorch."""
+import argparse
+import os
+import stat
+from pathlib import Path
+
+
+class BadInput(Exception):
+    """A fault in what the user gave. Its text is what the user sees: one line a fault, naming what to do."""
+
+
+class RunEnded(Exception):
+    """A run that had to end before its time: what the user sees, and the exit status."""
+
+    def __init__(self, status: int, line: str):
+        super().__init__(line)
+        self.status = status
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line on stderr."""
+
+    def error(self, message: str):
+        self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
+
+
+def shown(name: object, longest: int = 500) -> str:
+    """A name as it may stand in a message: on one line, without what a terminal obeys, and not endless."""
+    text, half = str(name), longest // 2
+    cut = text if len(text) <= longest else text[:half] + text[-half:]
+    clean = ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in cut)
+    return clean if len(cut) == len(text) and len(clean) <= longest else f'{clean[:half]}…{clean[-half:]}'
+
+
+def why_no_file(path: str | Path) -> str:
+    """Why `path` cannot be opened as a file, '' if it can. Pipes and devices are none: reading them may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError:   # a NUL, or half a character
+        return 'No such file or directory'
+    if stat.S_ISDIR(mode):
+        return 'Is a directory'
+    return '' if stat.S_ISREG(mode) else 'not a file but a pipe, a socket or a device'

@@ -1,0 +1,59 @@
+"""Folders and atomic writes."""
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import BadInput, shown
+
+
+def make_folder(path: str | Path, flag: str) -> Path:
+    """Make the folder that `flag` names, with its parents, and try that it can be written.
+
+    Raises:
+        BadInput: it cannot be made or written.
+    """
+    if not str(path):
+        raise BadInput(f'{flag}: an empty text names no folder; the one you are in is .')
+    path = Path(path)
+    made = []
+    try:
+        for folder in [*reversed(path.parents), path]:
+            if not os.path.isdir(folder):
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        with tempfile.TemporaryFile(dir=path):   # what permissions say is not all: a disk may be read-only
+            pass
+    except (OSError, ValueError) as error:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):   # filled by another process meanwhile
+                folder.rmdir()
+        reason = getattr(error, 'strerror', None) or error
+        if path not in made and os.path.isdir(path):
+            raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
+        raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason})') from None
+    return path
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written until it is whole; its ending says the format."""
+    return path.with_name(f'{path.stem}.part{path.suffix}')
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file that is written beside `path`, and takes its place when the block ends well; else it is taken away.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    beside = part_of(path)
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)

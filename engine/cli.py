@@ -1,0 +1,143 @@
+"""The command line: the parsers that all commands share, and how a command ends."""
+import argparse
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+
+from core import distributed
+from core.errors import BadInput, OneLineParser, RunEnded, shown
+from core.precision import PRECISIONS
+from data import MAX_IMAGE_PIXELS
+from engine.methods import METHODS
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False, '') else super()._get_help_string(action)
+
+
+class Parser(OneLineParser):
+    """A parser with the flags that all commands share."""
+
+    def __init__(self, description: str, config: str | None = None):
+        super().__init__(description=description, formatter_class=_Help)
+        self.add_argument('--config', required=config is None, default=config, help='YAML file of the run')
+        self.add_argument('--trainer', default='MUNIT', choices=tuple(METHODS), help='which method')
+        self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
+        self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
+        self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
+                          help='images with more, in the file or after resizing, are refused')
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
+        # is taken as a value when there is a space in front.
+        words = sys.argv[1:] if args is None else args
+        words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
+        return super().parse_known_args(words, namespace)
+
+
+class DirectionParser(Parser):
+    """The flags of what takes one direction of a model and writes into a folder."""
+
+    def __init__(self, description: str, config: str | None = None, output_folder: str | None = None):
+        super().__init__(description, config)
+        self.add_argument('--output_folder', required=output_folder is None, default=output_folder,
+                          help='where the results go')
+        add_direction(self)
+
+
+class TranslationParser(DirectionParser):
+    """The flags that test.py and test_batch.py have in common."""
+
+    def __init__(self, description: str, seed: int, config: str | None = None):
+        super().__init__(description, config)
+        add_seed(self, seed, 'of the sampled styles')
+        self.add_argument('--num_style', type=at_least(1, 10_000), default=10, help='how many styles to sample')
+        self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
+        self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
+        add_new_size(self)
+        self.add_argument('--normalize', action='store_true',
+                          help='stretch each output to the full range, as the original did')
+        add_compute(self)
+
+
+def add_direction(parser: argparse.ArgumentParser) -> None:
+    """The flags --checkpoint and --a2b."""
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int, words: str) -> None:
+    """The flag --seed."""
+    parser.add_argument('--seed', type=at_least(-2 ** 63, 2 ** 63 - 1), default=default, help=words)
+
+
+def add_compute(parser: argparse.ArgumentParser) -> None:
+    """The flags --precision, --encoder_noise and --compile."""
+    parser.add_argument('--precision', default='fp32', choices=PRECISIONS,
+                        help='fp32: as the original; tf32, bf16: faster and less exact, for GPUs that have them')
+    add_encoder_noise(parser)
+    parser.add_argument('--compile', action='store_true',
+                        help='compile the networks first: a minute that pays for large folders')
+
+
+def add_new_size(parser: argparse.ArgumentParser) -> None:
+    """The flag --new_size."""
+    parser.add_argument('--new_size', type=at_least(0), help="resize the shorter side to this, 0: keep the file's size "
+                        "(default: the config's new_size)")
+
+
+def add_encoder_noise(parser: argparse.ArgumentParser) -> None:
+    """The flag --encoder_noise."""
+    parser.add_argument('--encoder_noise', action='store_true',
+                        help="--trainer UNIT: outputs that differ by the encoder's noise, as many as styles elsewhere")
+
+
+def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `low`, and no larger than `high`."""
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is not a whole number of at least {low}')
+        if value > high:
+            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is more than {high}')
+        return value
+    return parse
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run a command's main and exit with its status; a user's mistake becomes its line on stderr and status 2."""
+    for output in (sys.stdout, sys.stderr):   # a console or log of another encoding must not end a run at a × sign
+        if hasattr(output, 'reconfigure'):
+            output.reconfigure(errors='replace')
+    try:
+        status = main() or 0
+    except (BadInput, RunEnded, distributed.OtherProcessEnded) as error:
+        status = getattr(error, 'status', 1 if isinstance(error, distributed.OtherProcessEnded) else 2)
+        with contextlib.suppress(OSError):   # it may go to a file on a full disk
+            print(error, file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        # Of memory that is asked for at once; on a GPU, while training, train.py knows more.
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in str(error):
+            raise
+        print('not enough memory for networks and images of this size: lower gen.dim, dis.dim, batch_size, or the size '
+              'of the images', file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
+        status = 130
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except OSError:   # Python would try again when it ends, and make another status of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    distributed.leave(status)
+    sys.exit(status)

@@ -1,0 +1,158 @@
+"""A run's configuration: reading a YAML file, and finding every fault in it before anything is built.
+
+`engine.config_keys` lists what a config of MUNIT or UNIT may hold; every other method brings its own schema. The
+original's files load unchanged: keys that it does not have get defaults.
+"""
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+from core.checkpoints import find_vgg_weights
+from core.errors import BadInput, shown
+from data import find_images
+from engine import paired_data
+from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key
+from engine.methods import METHODS, schema_of
+from engine.yaml_loader import read_yaml
+
+
+def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
+    """Read a YAML file, apply the command line's overrides, fill in defaults, and check all of it.
+
+    Args:
+        path: the file.
+        trainer: of `methods.METHODS`; they need different keys.
+        overrides: top-level keys whose values the command line gives; None values are passed over.
+        data: also check that the images and weights that training needs are there.
+
+    Raises:
+        BadInput: with one line for each fault.
+    """
+    config = read_yaml(Path(path))
+    overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if 'data_root' in overrides:
+        config = {key: value for key, value in config.items() if key not in LIST_KEYS}
+    config.update(overrides)
+    faults = check_config(config, trainer, data)
+    if faults:
+        raise BadInput('\n'.join(f'{shown(path)}: {fault}' for fault in faults))
+    return config
+
+
+
+
+def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> list[str]:
+    """All faults of a config, a line each; none if it is sound. Numbers are converted and defaults filled in place."""
+    schema = schema_of(trainer)
+    faults = _check_section(config, schema.keys, schema.name, trainer, '')
+    for name, keys in (('gen', schema.gen), ('dis', schema.dis)):
+        if isinstance(config.get(name), dict):
+            faults += _check_section(config[name], keys, schema.name, trainer, name + '.')
+    faults += _check_data_keys(config)
+    if config.get('cuda_graphs') is True and config.get('compile') is False:
+        faults.append('cuda_graphs: wants compile: true, which makes what is recorded')
+    gen = config.get('gen') if isinstance(config.get('gen'), dict) else {}
+    if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
+        # What is computed again would be so with weights that are an iteration of the norm ahead.
+        faults.append('gen.spectral_norm: not together with checkpoint_activations: true; leave out one of them')
+    if config.get('lr_policy') == 'step':
+        faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
+    if not any(fault.startswith(schema.size_keys) and ': unknown key' not in fault for fault in faults):
+        faults += schema.check_sizes(config)
+    if data and not any(fault.startswith('data_') for fault in faults):
+        faults += _check_files(config, METHODS[trainer].paired)
+    return faults
+
+
+def _check_section(section: dict, keys: dict[str, Key], schema_name: str, trainer: str, prefix: str) -> list[str]:
+    faults = []
+    for name in section:
+        if name not in keys:
+            near = difflib.get_close_matches(str(name), keys, n=1, cutoff=0.5)
+            hint = f'; did you mean {prefix}{near[0]}?' if near else ''
+            faults.append(f'{prefix}{shown(name, 80)}: unknown key{hint}')
+    for name, key in keys.items():
+        if name in section:
+            section[name], fault = _check_value(section[name], key)
+            if fault:
+                faults.append(f'{prefix}{name}: {fault}')
+        elif key.default is REQUIRED:
+            if not key.trainers or schema_name in key.trainers:
+                needed = f' (needed by --trainer {trainer})' if key.trainers else ''
+                faults.append(f'{prefix}{name}: missing{needed}')
+        elif key.default is not GIVEN_ELSEWHERE:
+            section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
+    return faults
+
+
+def _check_value(value: Any, key: Key) -> tuple[Any, str]:
+    """The value as the key's type, and what is wrong with it ('' if nothing)."""
+    wanted = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
+              dict: 'a section of its own'}[key.type]
+    if key.choices:
+        wanted = 'one of ' + ', '.join(map(str, key.choices))
+    converted = _convert(value, key.type)
+    if converted is None or (key.choices and converted not in key.choices):
+        return value, f'{shown(repr(value), 80)} is not {wanted}'
+    if key.low is not None and not converted >= key.low or key.high is not None and not converted <= key.high:
+        bounds = f'at least {key.low:g}' if key.high is None else f'from {key.low:g} to {key.high:g}'
+        return value, f'{shown(repr(value), 80)} is not {bounds}'
+    return converted, ''
+
+
+def _convert(value: Any, kind: type) -> Any:
+    """`value` as `kind`, or None. YAML reads 1e-4 as text: taken as the number that its writer meant."""
+    if kind in (str, dict, bool):
+        return value if isinstance(value, kind) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not abs(number) < float('inf'):
+        return None
+    if kind is int:
+        return int(number) if number == int(number) else None
+    return number
+
+
+def _check_data_keys(config: dict) -> list[str]:
+    faults = []
+    has_lists = any(key in config for key in LIST_KEYS)
+    if 'data_root' not in config:
+        if has_lists:
+            faults += [f'{key}: missing (list mode needs all eight data_folder_… and data_list_… keys)'
+                       for key in LIST_KEYS if key not in config]
+        else:
+            faults += ['data_root: missing (or the eight data_folder_… and data_list_… keys)']
+    if 'new_size' not in config:
+        missing = [key for key in ('new_size_a', 'new_size_b') if key not in config]
+        faults += ['new_size: missing (or new_size_a and new_size_b)'] if missing else []
+    return faults
+
+
+def _check_files(config: dict, paired: bool) -> list[str]:
+    root = config.get('data_root')
+    if root is not None and not os.path.isdir(root):
+        return [f'data_root: {shown(root)}: no such folder; it should hold trainA, trainB, testA and testB']
+    faults = []
+    for split in ('train', 'test'):
+        for domain in 'ab':
+            try:
+                find_images(config, split, domain)
+            except BadInput as error:
+                key = 'data_root' if 'data_root' in config else f'data_list_{split}_{domain}'
+                faults.append(f'{key}: {error}')
+        if paired and not faults:
+            fault = paired_data.fault_of(config, split)
+            faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []
+    weights = config.get('vgg_weights')
+    if isinstance(config.get('vgg_w'), float) and config['vgg_w'] > 0 and isinstance(weights, str):
+        try:
+            find_vgg_weights(weights)
+        except BadInput as error:
+            faults.append(f'vgg_weights: {error}')
+    return faults
+

@@ -1,0 +1,169 @@
+"""Every key that a config of MUNIT or UNIT may hold: its type, its choices or bounds, and its default."""
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from core.precision import PRECISIONS
+from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
+
+REQUIRED = object()
+GIVEN_ELSEWHERE = None   # a default for keys of which a rule below says when they are needed
+WIDEST = 2 ** 16   # beyond it, building the networks would fail in ways that name no key
+SIZE_KEYS = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
+
+
+class Key(NamedTuple):
+    """What a key may hold: its type, its choices or its bounds, its default, and the trainers that need it."""
+    type: type
+    default: Any = REQUIRED
+    choices: tuple = ()
+    low: float | None = None
+    high: float | None = None
+    trainers: tuple = ()   # none: all. A method of one's own needs what the one needs whose schema it takes
+
+
+def count(**options) -> Key:
+    return Key(int, low=1, **options)
+
+
+def weight(**options) -> Key:
+    return Key(float, low=0, **options)
+
+
+def choice(*choices, **options) -> Key:
+    return Key(type(choices[0]), choices=choices, **options)
+
+
+LIST_KEYS = tuple(f'data_{kind}_{split}_{domain}'
+                  for split in ('train', 'test') for domain in 'ab' for kind in ('folder', 'list'))
+GEN_KEYS = {
+    'dim': count(high=WIDEST),
+    'mlp_dim': count(high=WIDEST, trainers=('MUNIT',)),
+    'style_dim': count(high=WIDEST, trainers=('MUNIT',)),
+    'activ': choice(*ACTIVATIONS),
+    'n_downsample': Key(int, low=0, high=16),
+    'n_res': count(high=1000),
+    'pad_type': choice(*PADDINGS),
+    'spectral_norm': Key(bool, default=False),
+}
+DIS_KEYS = {
+    'dim': count(high=WIDEST),
+    'norm': choice('none', 'bn', 'in', 'ln', 'sn'),
+    'activ': choice(*ACTIVATIONS),
+    'n_layer': count(high=16),
+    'gan_type': choice('lsgan', 'nsgan', 'hinge'),
+    'num_scales': count(high=16),
+    'pad_type': choice(*PADDINGS),
+}
+KEYS = {
+    'image_save_iter': count(),
+    'image_display_iter': count(),
+    'display_size': count(),
+    'snapshot_save_iter': count(),
+    'log_iter': count(),
+    'max_iter': count(),
+    'batch_size': count(),
+    'weight_decay': weight(),
+    'beta1': Key(float, low=0, high=0.999999),
+    'beta2': Key(float, low=0, high=0.999999),
+    'init': choice(*INITS),
+    'lr': Key(float, low=1e-12),
+    'lr_policy': choice('step', 'constant', default='constant'),
+    'step_size': count(default=GIVEN_ELSEWHERE),
+    'gamma': Key(float, low=0, default=GIVEN_ELSEWHERE),
+    'gan_w': weight(),
+    'recon_x_w': weight(),
+    'recon_s_w': weight(trainers=('MUNIT',)),
+    'recon_c_w': weight(trainers=('MUNIT',)),
+    'recon_x_cyc_w': weight(),
+    'recon_kl_w': weight(trainers=('UNIT',)),
+    'recon_kl_cyc_w': weight(trainers=('UNIT',)),
+    'recon_h_w': weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
+    'vgg_w': weight(),
+    'dis_lr': Key(float, low=1e-12, default=GIVEN_ELSEWHERE),
+    'ema_decay': Key(float, low=0, high=0.999999, default=0.0),
+    'dirty': choice('none', 'a', 'b', default='none'),
+    'display_guided': Key(bool, default=False, trainers=('MUNIT',)),
+    'log_styles': Key(bool, default=False, trainers=('MUNIT',)),
+    'vgg_weights': Key(str, default='models/vgg16.weight'),
+    'precision': choice(*PRECISIONS, default='fp32'),
+    'deterministic': Key(bool, default=False),
+    'channels_last': Key(bool, default=False),
+    'compile': Key(bool, default=False),
+    'cuda_graphs': Key(bool, default=False),
+    'fused': Key(bool, default=True),
+    'checkpoint_activations': Key(bool, default=False),
+    'cache': choice('none', 'ram', default='none'),
+    'keep_snapshots': Key(int, low=0, default=0),
+    'max_bad_steps': count(default=10),
+    'max_bad_images': Key(int, low=0, default=100),
+    'gen': Key(dict),
+    'dis': Key(dict),
+    'input_dim_a': choice(1, 3),
+    'input_dim_b': choice(1, 3),
+    'num_workers': Key(int, low=0),
+    'new_size': count(default=GIVEN_ELSEWHERE),
+    'new_size_a': count(default=GIVEN_ELSEWHERE),
+    'new_size_b': count(default=GIVEN_ELSEWHERE),
+    'crop_image_height': count(),
+    'crop_image_width': count(),
+    'data_root': Key(str, default=GIVEN_ELSEWHERE),
+    **{key: Key(str, default=GIVEN_ELSEWHERE) for key in LIST_KEYS},
+}
+
+
+class Schema(NamedTuple):
+    """What a method's config may hold: its own keys, those of its sections `gen` and `dis`, and how sizes must fit.
+
+    `check_sizes` takes a config whose values are of the right types, and returns the faults, a line each. It runs only
+    when no other fault begins with one of `size_keys`.
+    """
+    name: str
+    keys: dict[str, Key]
+    gen: dict[str, Key]
+    dis: dict[str, Key]
+    check_sizes: Callable[[dict], list[str]]
+    size_keys: tuple[str, ...] = SIZE_KEYS
+
+
+def check_sizes(config: dict, smallest: int) -> list[str]:
+    """Crops against the resized images, and against what the networks can halve."""
+    faults = []
+    size_names = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
+    gen, dis = config['gen'], config['dis']
+    step = 2 ** gen['n_downsample']
+    smallest = max(2 * step, smallest)
+    if config['vgg_w'] > 0:
+        smallest = max(smallest, 16)   # relu5_3 is an eighth of it, and its instance norm wants more than one value
+    for name in ('crop_image_height', 'crop_image_width'):
+        crop = config[name]
+        faults += [f'{name}: {crop} is larger than {size_name} {config[size_name]}'
+                   for size_name in size_names if crop > config[size_name]]
+        if crop % step:
+            faults.append(f'{name}: {crop} is not a multiple of {step}, 2 to the power gen.n_downsample')
+        if crop < smallest:
+            faults.append(f'{name}: {crop} is too small for the encoders, at least {smallest}')
+    height, width = config['crop_image_height'], config['crop_image_width']
+    if not faults and not discriminator_fits(height, width, dis, config['batch_size']):
+        layers = f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}'
+        faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for {layers}')
+    return faults
+
+
+def discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> bool:
+    """Whether every layer of every scale has enough pixels left to halve, to pad, and to normalise."""
+    for _ in range(dis['num_scales']):
+        h, w = height, width
+        for layer in range(dis['n_layer']):
+            if min(h, w) < 2:
+                return False
+            h, w = h // 2, w // 2
+            values = h * w * (batch_size if dis['norm'] == 'bn' else 1)
+            if layer > 0 and dis['norm'] in ('in', 'bn') and values < 2:
+                return False
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return True
+
+
+MUNIT = Schema('MUNIT', KEYS, GEN_KEYS, DIS_KEYS, partial(check_sizes, smallest=2 ** STYLE_HALVINGS))
+UNIT = Schema('UNIT', KEYS, GEN_KEYS, DIS_KEYS, partial(check_sizes, smallest=4))

@@ -1,0 +1,201 @@
+"""The files of a training run, under the original's names: logs/NAME and outputs/NAME.
+
+Of several processes that train together only the first writes; the others call the same methods, to no effect.
+"""
+import contextlib
+import itertools
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+from tqdm import tqdm
+
+from core import distributed, snapshots
+from core.device import peak_memory
+from core.errors import BadInput
+from core.files import make_folder
+from core.tensorboard_log import Log, cut_back
+from engine.run_page.page import Report, settings_of
+from utils import picture_grid, write_picture
+
+METRICS = ('loss_gen_total', 'loss_dis_total')   # that stand beside the hyperparameters in TensorBoard
+STYLE_NUMBERS = 16                               # of a style code, that have a histogram each
+
+
+class Run:
+    """Folders, lock, config, pictures, page, log and progress bar of a run.
+
+    Args:
+        opts: the command line: `config`, `output_path`, `trainer`.
+        config: as `config.load_config` returns it.
+    """
+
+    def __init__(self, opts, config: dict):
+        self.config_file = Path(opts.config)
+        self.name = self.config_file.stem
+        self.folder = Path(opts.output_path) / 'outputs' / self.name
+        self.images = self.folder / 'images'
+        self.checkpoints = self.folder / 'checkpoints'
+        self.logs = Path(opts.output_path) / 'logs' / self.name
+        self.trainer, self.config = opts.trainer, config
+        self.writes = distributed.rank() == 0
+        self.bar = tqdm(disable=True)
+
+    def say(self, line: str) -> None:
+        """A line for the reader of the terminal or of the job's log."""
+        if self.writes:
+            with contextlib.suppress(OSError):   # a full disk under the job's log is no reason to end the run
+                self.bar.write(line)
+
+    def lock(self) -> None:
+        """Make the folders and claim them; the claim ends with the process, however that ends.
+
+        Raises:
+            BadInput: they cannot be made, or another run is writing to them.
+        """
+        if not self.writes:
+            return
+        for folder in (self.images, self.checkpoints, self.logs):
+            make_folder(folder, '--output_path')
+        self._lock = open(self.folder / '.lock', 'a')   # noqa: SIM115 — open as long as the process lives
+        if not _claim(self._lock):
+            raise BadInput(f'{self.folder}: another run is writing there; wait for its end, or give another '
+                           f'--output_path')
+
+    def start(self, step: int, resumed: bool, overrides: dict, about: dict, device: torch.device) -> None:
+        """Keep the config, open the log, the page and the bar, for the iterations from `step` on.
+
+        Args:
+            overrides: what the command line gave of the config; None where it gave nothing.
+            about: what the page says of the run, as `report.Report` takes it.
+        """
+        if not self.writes:
+            return
+        earlier, _ = snapshots.newest(self.checkpoints)
+        if earlier is not None and not step:
+            # Beside snapshots of this run, they would be taken for its newest.
+            aside = next(path for n in itertools.count(1)
+                         if not (path := self.folder / f'checkpoints_earlier_{n}').exists())
+            self.checkpoints.rename(aside)
+            self.checkpoints.mkdir()
+            print(f'{self.checkpoints} held snapshots of an earlier run up to step {earlier}, now in {aside}; --resume '
+                  f'would have gone on from there', file=sys.stderr)
+        _write_config(self.config_file, self.folder / 'config.yaml', overrides)
+        self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
+        if resumed:
+            cut_back(self.logs, step)
+            self.report.take_up(step, self.logs)
+        self.log = Log(self.logs, step)
+        self.log.add_settings({**settings_of(self.config, self.trainer), 'trainer': self.trainer}, METRICS)
+        self.write_page(step)
+        self.bar = tqdm(total=self.config['max_iter'], initial=step, dynamic_ncols=True,
+                        mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
+                        bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
+
+    def write_losses(self, losses: dict[str, float], step: int) -> None:
+        """Log every value under its name, and show the totals on the progress bar."""
+        if not self.writes:
+            return
+        self.log.add_scalars(losses, step)
+        self.report.curves.add(losses, step, time.time())
+        totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
+        self.bar.set_postfix(totals, refresh=False)
+
+    def write_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
+        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture.
+
+        The numbered ones go to TensorBoard as well. Of the current ones those do that double the iterations, which
+        shows the quick beginning, and makes no more than twenty of a million.
+        """
+        if not self.writes:
+            return
+        split, current = postfix.split('_')[0], postfix.endswith('_current')
+        times, rest = divmod(step, self.config['image_display_iter'])
+        doubles = not rest and not times & (times - 1) and step % self.config['image_save_iter'] != 0
+        for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
+            if not images:   # a method that translates one way
+                continue
+            grid, path = picture_grid(images), self.images / f'gen_{way}_{postfix}.jpg'
+            beside = path.with_suffix('.part.jpg')
+            try:
+                write_picture(grid, beside)
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
+            if not current or doubles:
+                self.log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
+        self.report.add_picture(split, step, current)
+
+    def write_styles(self, codes: dict[str, Tensor], step: int) -> None:
+        """Log how style codes are spread: for each letter of a domain (N, style_dim), and N(0, 1), which they should
+        come near to, beside them.
+        """
+        if not self.writes or not codes:
+            return
+        for name, of_domain in codes.items():
+            values = of_domain.float().cpu().numpy()
+            self.log.add_histogram(f'style_{name}/all', values, step)
+            for number in range(min(values.shape[1], STYLE_NUMBERS)):
+                self.log.add_histogram(f'style_{name}/{number}', values[:, number], step)
+        prior = np.array([statistics.NormalDist().inv_cdf((i + 0.5) / 1000) for i in range(1000)])
+        self.log.add_histogram('style_prior/all', prior, step)
+
+    def write_page(self, step: int, state: str = 'running', why: str = '') -> None:
+        """Write index.html and run.js, which say how the run stands after `step` iterations."""
+        if self.writes:
+            self.report.write(step, state, why=why, memory=peak_memory(self.device),
+                              interval=self.config['image_display_iter'])
+
+    def end(self, step: int, state: str, why: str = '') -> None:
+        """Say on the page how the run ended, where that can still be written."""
+        if hasattr(self, 'report'):
+            with contextlib.suppress(OSError):
+                self.write_page(step, state, why)
+
+    def close(self) -> None:
+        """Close what `start` opened."""
+        with contextlib.suppress(OSError):
+            self.bar.close()
+        if hasattr(self, 'log'):
+            self.log.close()
+
+
+def _claim(file) -> bool:
+    """Lock a file for this process alone; False where another process has it."""
+    try:
+        import fcntl
+    except ImportError:   # Windows
+        import msvcrt
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        # Not flock: loader workers would inherit that, and keep it for seconds after the main process was killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):   # the two that POSIX allows
+        return False
+    except OSError:   # a file system without locks: better unlocked than not at all
+        return True
+    return True
+
+
+def _write_config(source: Path, target: Path, overrides: dict) -> None:
+    """Copy the config file beside the outputs, comments and all, with the command line's values in their lines."""
+    lines = source.read_text(encoding='utf-8-sig').splitlines()
+    for key, value in overrides.items():
+        if value is not None:
+            kept = [line for line in lines if not line.startswith(f'{key}:')]
+            if key == 'data_root':
+                kept = [line for line in kept if not line.startswith(('data_folder_', 'data_list_'))]
+            lines = [*kept, yaml.safe_dump({key: value}).strip() + '   # from the command line']
+    beside = target.with_name(target.name + '.part')
+    beside.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    os.replace(beside, target)

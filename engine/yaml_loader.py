@@ -1,0 +1,112 @@
+"""Reading a YAML file of plain values, each fault in one line."""
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from core.errors import BadInput, shown, why_no_file
+
+MAX_CONFIG_BYTES = 128 * 2 ** 10
+MAX_CONFIG_VALUES = 1000
+MAX_BRACKETS = 20   # within each other: reading takes PyYAML the square of their number
+YAML_TAG = 'tag:yaml.org,2002:'
+PLAIN_TAGS = ('str', 'int', 'float', 'bool', 'null', 'map', 'seq', 'timestamp', 'merge')
+
+
+def read_yaml(path: Path, flag: str = '--config') -> dict:
+    """The plain values of a YAML file, unchecked.
+
+    Raises:
+        BadInput: no such file, or another kind of one; the line names `flag`.
+    """
+    named = f'{flag} {shown(path)}'
+    fault = why_no_file(path)
+    if fault:
+        raise BadInput(f'{named}: {fault}')
+    try:
+        with open(path, 'rb') as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise BadInput(f'{named}: larger than {MAX_CONFIG_BYTES >> 10} KiB; not a config')
+        text = content.decode('utf-8-sig')
+        config = yaml.load(text, _PlainLoader)   # a SafeLoader
+    except OSError as error:
+        raise BadInput(f'{named}: {error.strerror or error}') from None
+    except UnicodeDecodeError as error:
+        line = content[:error.start].count(b'\n') + 1
+        raise BadInput(f'{named}: not a YAML file: line {line}: not UTF-8; save it with that encoding') from None
+    except RecursionError:
+        raise BadInput(f'{named}: not a YAML file: nested too deeply') from None
+    except yaml.reader.ReaderError as error:
+        line = text[:error.position].count('\n') + 1
+        raise BadInput(f'{named}: not a YAML file: line {line}: holds the character U+{error.character:04X}') from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f'line {mark.line + 1}: ' if mark else ''
+        raise BadInput(f'{named}: not a YAML file of plain values: {place}'
+                       f'{shown(error.problem or error.context, 200)}') from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise BadInput(f'{named}: not a YAML file: {shown(" ".join(str(error).split()), 200)}') from None
+    if not isinstance(config, dict):
+        raise BadInput(f'{named}: holds no "key: value" lines')
+    return config
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Text, numbers, truth values, lists and sections; each key once, and no more of it than a config has."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The document, looked over before anything is made of it."""
+        root = super().get_single_node()
+        pending, seen = [root] if root else [], 0
+        while pending:   # an alias counts as often as it stands: nine lines of nine aliases are a billion values
+            node, seen = pending.pop(), seen + 1
+            if seen > MAX_CONFIG_VALUES:
+                raise self._fault(node, f'more than {MAX_CONFIG_VALUES} values, aliases (*name) counted each time')
+            if node.tag.removeprefix(YAML_TAG) not in PLAIN_TAGS:
+                raise self._fault(node, f'the tag {node.tag.replace(YAML_TAG, "!!", 1)}')
+            if isinstance(node, yaml.ScalarNode):
+                self._check_scalar(node)
+            elif isinstance(node, yaml.MappingNode):
+                self._check_keys(node)
+                pending += [child for pair in node.value for child in pair]
+            else:
+                pending += node.value
+        return root
+
+    def fetch_flow_collection_start(self, TokenClass: type) -> None:
+        if self.flow_level >= MAX_BRACKETS:
+            raise yaml.MarkedYAMLError(problem=f'more than {MAX_BRACKETS} brackets within each other',
+                                       problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
+
+    def _check_scalar(self, node: yaml.ScalarNode) -> None:
+        if node.tag in (f'{YAML_TAG}int', f'{YAML_TAG}float'):
+            if len(node.value) > 100:
+                raise self._fault(node, f'a number of {len(node.value)} digits')
+            if ':' in node.value:   # 1:30 is 90 in YAML 1.1
+                raise self._fault(node, f'{node.value} would be read as a number to the base 60; write it in quotes, '
+                                        f'or as a decimal number')
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag not in (f'{YAML_TAG}str', f'{YAML_TAG}merge') or not isinstance(key, yaml.ScalarNode):
+                raise self._fault(key, 'a key that is not text')
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise self._fault(key, f'{key.value} stands in line {lines[key.value]} already')
+            lines[key.value] = line
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, LookupError, TypeError, ValueError):   # such as !!int "" and !!bool maybe
+            raise self._fault(node, f'not a value of the tag {node.tag.replace(YAML_TAG, "!!", 1)}') from None
+
+    @staticmethod
+    def _fault(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+_PlainLoader.add_constructor(f'{YAML_TAG}timestamp', _PlainLoader.construct_yaml_str)   # 2020-13-45 is text as well

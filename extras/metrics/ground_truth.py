@@ -1,0 +1,124 @@
+"""The true factors of drawn demo data: factors_test.json, where the body is, and what style codes know of them.
+
+scripts/draw_demo_data.py writes the file beside testA and testB; both pictures of a pair show the object of its entry.
+"""
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from torch import Tensor
+
+from core.errors import BadInput, shown
+from extras.metrics.image_features import FEWEST_PIXELS, PATTERNS, lab_of
+
+FILE_NAME = 'factors_test.json'
+MAX_FILE_BYTES = 512 * 2 ** 20
+FINE = 4              # a mask is drawn so many times larger, and holds the pixels that are covered whole
+FACTORS = ('body L*', 'body a*', 'body b*', 'second L*', 'second a*', 'second b*', 'patterned', 'handbag', 'flipped')
+
+
+class Factors(NamedTuple):
+    """What a test picture shows, as far as figures need it."""
+    size: int                  # of the picture as it was drawn, in pixels
+    body: list                 # outlines: lists of (x, y) in those pixels
+    covered: list              # outlines of what lies on the body in other colours
+    body_lab: Tensor           # (3,)
+    second_lab: Tensor         # (3,)
+    pattern: str
+    handbag: bool
+    flipped: bool
+
+    def values(self) -> list[float]:
+        """A number for each of `FACTORS`."""
+        return [*self.body_lab.tolist(), *self.second_lab.tolist(), float(self.pattern != 'plain'),
+                float(self.handbag), float(self.flipped)]
+
+    def body_mask(self, new_size: int, height: int, width: int) -> Tensor:
+        """Where a picture of the object, resized to `new_size` and cropped from the centre, has body: bools (H, W).
+
+        The pixels that lie whole within the body's first outline (others named body lie on it) and without all that
+        covers it; of those, where enough are left, the ones a pixel away from anything else, for contours are dark.
+        """
+        side = new_size * FINE
+        scale = side / self.size
+        mask = Image.new('L', (side, side), 0)
+        drawing = ImageDraw.Draw(mask)
+        for fill, outlines in ((255, self.body[:1]), (0, self.covered)):
+            for outline in outlines:
+                drawing.polygon([(x * scale, y * scale) for x, y in outline], fill=fill)
+        whole = mask.filter(ImageFilter.MinFilter(3)).reduce(FINE).point(lambda value: 255 if value >= 250 else 0)
+        inner = ImageChops.darker(whole, whole.filter(ImageFilter.MinFilter(3)))
+        top, left = round((new_size - height) / 2), round((new_size - width) / 2)
+        masks = []
+        for image in (inner, whole):
+            cropped = image.crop((left, top, left + width, top + height))
+            masks.append(torch.frombuffer(bytearray(cropped.tobytes()), dtype=torch.uint8).view(height, width) > 0)
+        return masks[0] if masks[0].sum() >= FEWEST_PIXELS else masks[1]
+
+
+def read_factors(data_root: str | Path) -> dict[str, Factors]:
+    """The true factors of a drawn data set, by file name; none where the folder has no factors_test.json.
+
+    Raises:
+        BadInput: the file is there, but not what draw_demo_data.py writes.
+    """
+    path = Path(data_root) / FILE_NAME
+    if not os.path.isfile(path):
+        return {}
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError('too large')
+        entries = json.loads(path.read_text(encoding='utf-8'))
+        return {entry['file']: _factors_of(entry) for entry in entries}
+    except OSError as error:
+        raise BadInput(f'{shown(path)}: {error.strerror}') from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput(f'{shown(path)}: not what draw_demo_data.py writes ({shown(repr(error), 100)}); draw the data '
+                       f'again') from None
+
+
+def _factors_of(entry: dict[str, Any]) -> Factors:
+    outlines = [[[(float(x), float(y)) for x, y in outline] for outline in entry[key]] for key in ('body', 'covered')]
+    if not all(math.isfinite(value) for group in outlines for outline in group for point in outline for value in point):
+        raise ValueError('an outline that is not of numbers')
+    if entry['pattern'] not in PATTERNS or not 1 <= entry['size'] <= 2 ** 14 or not outlines[0]:
+        raise ValueError('a pattern, size or body that it does not draw')
+    colours = [[float(value) for value in entry['colours'][role]] for role in ('body', 'second')]
+    if not all(len(colour) == 3 and all(0 <= value <= 255 for value in colour) for colour in colours):
+        raise ValueError('a colour that is not three bytes')
+    return Factors(int(entry['size']), *outlines, *map(lab_of, colours), entry['pattern'], entry['object'] == 'handbag',
+                   bool(entry['flipped']))
+
+
+def correlations(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
+    """Pearson's correlation of each style dimension with each of `FACTORS`: (style_dim, factors).
+
+    Args:
+        styles: (n, style_dim), of the pictures that show `factors`. What does not vary correlates with nothing: 0.
+    """
+    values = torch.tensor([one.values() for one in factors], dtype=torch.float64)
+    codes = styles.double() - styles.double().mean(0)
+    values = values - values.mean(0)
+    scale = codes.norm(dim=0)[:, None] * values.norm(dim=0)
+    return torch.where(scale > 1e-9, codes.T @ values / scale.clamp(min=1e-9), torch.zeros_like(scale))
+
+
+def explained(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
+    """Share of each factor's variance that a line through the style codes tells of a picture left out: (factors,).
+
+    Leave-one-out R² of linear regression, so that many dimensions do not explain by chance; below 0 counts as 0.
+    """
+    n = len(styles)
+    values = torch.tensor([one.values() for one in factors], dtype=torch.float64)
+    design = torch.cat([torch.ones(n, 1, dtype=torch.float64), styles.double()], 1)
+    hat = design @ torch.linalg.pinv(design)
+    left_out = (values - hat @ values) / (1 - hat.diagonal()).clamp(min=1e-6)[:, None]
+    mean_left_out = (values - values.mean(0)) * (n / max(1, n - 1))
+    total = mean_left_out.square().sum(0)
+    share = 1 - left_out.square().sum(0) / total.clamp(min=1e-12)
+    return torch.where(total > 1e-9, share.clamp(min=0), torch.zeros_like(share))

@@ -1,0 +1,401 @@
+"""The figures of one direction of a model that need no other network: from pixels, true factors, and its own codes.
+
+Each figure is a function of what was seen of a model, `Seen`; its docstring is its definition, and is printed with it.
+The same functions of `real_seen`, whose outputs are real pictures, give the ceilings, of an untrained model the floors.
+"""
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from core.errors import BadInput, shown
+from data import MAX_IMAGE_PIXELS, Transform, find_images, new_size_of, read_image
+from engine.methods import METHODS, translator_class
+from engine.translator import make_translator
+from extras.metrics import image_features
+from extras.metrics.ground_truth import Factors, correlations, explained, read_factors
+from extras.metrics.image_features import Palette, colour_bin, edge_f1, edges, palette, pattern_of, to_lab, tolerance_of
+
+NUM_SAMPLES = 10                  # styles sampled for an input
+PIXELS_HELD = 48 * 256 * 256      # of the outputs that lie in memory together
+COVERAGE_SAMPLES = 100
+GROUPS_OF_REAL = 100              # groups of ten real pictures that stand for the outputs of one input
+
+
+class Model:
+    """Both directions of a checkpoint: translation, and what of it encodes and decodes within a domain.
+
+    Args and errors as for `Translator`.
+    """
+
+    def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
+                 precision: str = 'fp32', encoder_noise: bool = False):
+        self.trainer, self.method, self.device = trainer, METHODS[trainer], device
+        self.forth = make_translator(config, checkpoint, a2b, trainer, device, precision, encoder_noise=encoder_noise)
+        if self.method.autoencodes:
+            self.back = make_translator(config, checkpoint, not a2b, trainer, device, precision)
+
+    def content(self, images: Tensor, of_target: bool = False) -> Tensor:
+        """The content code of images (N, C, H, W) of the source domain, or of the target domain."""
+        translator = self.back if of_target else self.forth
+        gen = translator.source_gen
+        return (gen.enc_content if self.trainer == 'MUNIT' else gen.enc)(images.to(self.device)).float()
+
+    def reconstruct(self, images: Tensor, of_target: bool) -> Tensor:
+        """Images (N, C, H, W), encoded and decoded within their own domain."""
+        decoder = self.forth if of_target else self.back
+        content = self.content(images, of_target)
+        if self.trainer == 'UNIT':
+            return decoder.target_gen.decode(content)
+        return decoder.target_gen.decode(content, decoder.encode_style(images))
+
+
+def untrained_model(config: dict, a2b: bool, trainer: str, device: torch.device, seed: int,
+                    encoder_noise: bool = False) -> Model:
+    """A model of this config with the weights that training starts from."""
+    torch.manual_seed(seed)
+    translator = translator_class(trainer)
+    networks = translator.networks(config, trainer)
+    for network in networks.values():
+        network.apply(translator.initial(config))
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save({name: network.state_dict() for name, network in networks.items()}, Path(folder) / 'gen.pt')
+        return Model(config, str(Path(folder) / 'gen.pt'), a2b, trainer, device, encoder_noise=encoder_noise)
+
+
+class TestImages:
+    """The test images of a direction: inputs, what guides them, and the true factors where the data was drawn.
+
+    All are resized by the config's `new_size` and cropped from the centre to its crop.
+
+    Args:
+        config: as `config.load_config` returns it.
+        num_inputs: the first so many inputs are translated.
+        seed: of the guides: each input is guided by a picture of the target domain that is not its own counterpart.
+        dirty_root: a folder whose testA (or testB) holds the same inputs with dirt on them, under the same names.
+
+    Raises:
+        BadInput: there are no test images, no dirty twin of one of them, or a factors_test.json that was not drawn.
+    """
+
+    __test__ = False   # pytest takes the name for a test's
+
+    def __init__(self, config: dict, a2b: bool, num_inputs: int, seed: int, dirty_root: str | None = None):
+        self.config = config
+        self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
+        self.height, self.width = config['crop_image_height'], config['crop_image_width']
+        self.inputs = find_images(config, 'test', self.source)[:num_inputs]
+        self.targets = find_images(config, 'test', self.target)
+        self.factors = read_factors(config['data_root']) if 'data_root' in config else {}
+        of_name = {path.name: path for path in self.targets}
+        paired = all(path.name in self.factors and path.name in of_name for path in self.inputs)
+        self.counterparts = [of_name[path.name] for path in self.inputs] if paired and self.factors else []
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self.targets), generator=generator).tolist()
+        guides = [self.targets[order[i % len(order)]] for i in range(len(self.inputs))]
+        for i, path in enumerate(self.inputs):
+            if guides[i].name == path.name and len(order) > 1:
+                guides[i] = self.targets[order[(i + 1) % len(order)]]
+        self.guides = guides
+        self.dirty_twins = {}
+        if dirty_root:
+            folder = Path(dirty_root) / f'test{self.source.upper()}'
+            self.dirty_twins = {path: folder / path.name for path in self.inputs}
+            for twin in self.dirty_twins.values():
+                if not twin.is_file():
+                    raise BadInput(f'{shown(twin)} is missing; scripts/draw_dirty_twin.py draws the twin of a test set')
+        self._masks = {}
+
+    @property
+    def has_colours(self) -> bool:
+        """Whether outputs have a body whose colour and pattern are known."""
+        return bool(self.counterparts) and self.target == 'b' and self.config['input_dim_b'] == 3 and \
+            all(path.name in self.factors for path in self.targets)
+
+    def read(self, domain: str, paths: Sequence[Path]) -> Tensor:
+        """Images of domain 'a' or 'b': (N, C, H, W) in [-1, 1]."""
+        new_size, most = new_size_of(self.config, domain), self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
+        transform = Transform(new_size, crop=(self.height, self.width))
+        return torch.stack([transform(read_image(path, self.config[f'input_dim_{domain}'], most, new_size))
+                            for path in paths])
+
+    def read_dirty(self, paths: Sequence[Path]) -> Tensor:
+        """The dirty twins of inputs: (N, C, H, W) in [-1, 1]."""
+        return self.read(self.source, [self.dirty_twins[path] for path in paths])
+
+    def factors_of(self, path: Path) -> Factors:
+        """The true factors of a test picture."""
+        return self.factors[path.name]
+
+    def mask_of(self, path: Path) -> Tensor:
+        """Where the object of a test picture has its body: bools (H, W)."""
+        if path.name not in self._masks:
+            factors = self.factors[path.name]
+            self._masks[path.name] = factors.body_mask(new_size_of(self.config, 'b'), self.height, self.width)
+        return self._masks[path.name]
+
+    def batches(self, num_outputs: int) -> Iterator[range]:
+        """The inputs' positions, in batches whose outputs, so many each, may lie in memory together."""
+        size = max(1, PIXELS_HELD // (num_outputs * self.height * self.width))
+        return (range(i, min(i + size, len(self.inputs))) for i in range(0, len(self.inputs), size))
+
+
+@dataclass
+class Seen:
+    """What was seen of a model's outputs: lists with an entry for each input, empty where there is no such thing.
+
+    Looks are (palette, pattern) of the body of a picture.
+    """
+    f1_sampled: list[float] = field(default_factory=list)
+    f1_guided: list[float] = field(default_factory=list)
+    sampled: list[list[tuple[Palette, str]]] = field(default_factory=list)
+    guided: list[tuple[Palette, str]] = field(default_factory=list)
+    wanted: list[Factors] = field(default_factory=list)        # of the pictures that guided
+    spread: list[float] = field(default_factory=list)          # squared ΔE of the samples' pixels
+    recon_source: list[float] = field(default_factory=list)
+    recon_target: list[float] = field(default_factory=list)
+    styles: list[Tensor] = field(default_factory=list)         # put into the samples: (S, style_dim)
+    found_styles: list[Tensor] = field(default_factory=list)   # encoded from them
+    content_error: list[float] = field(default_factory=list)   # of the samples, relative
+
+
+def look_at(picture: Tensor, mask: Tensor) -> tuple[Palette, str] | None:
+    """Palette and pattern of the masked part of a picture (3, H, W) in [-1, 1]; None where nothing is left of it."""
+    if not mask.any():
+        return None
+    lab = to_lab(picture[None].cpu())[0]
+    return palette(lab[:, mask].T), pattern_of(lab, mask)
+
+
+@torch.inference_mode()
+def see(model: Model, images: TestImages, seed: int, name: str,
+        visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None, dirty: bool = False) -> Seen:
+    """Translate the inputs with sampled styles and with those of their guides, and look at what comes out.
+
+    Args:
+        seed: of the sampled styles.
+        name: of the progress bar.
+        visit: is called with each batch: positions, inputs (N, C, H, W), samples (N, S, C, H, W), guided (N, C, H, W).
+        dirty: give the model the inputs' dirty twins; what comes out is still held against the clean ones.
+    """
+    seen, generator = Seen(), torch.Generator().manual_seed(seed)
+    sampled, guides = model.forth.samples, model.method.guided
+    num_samples = NUM_SAMPLES if sampled else 1
+    tolerance = tolerance_of(images.height, images.width)
+    with tqdm(total=len(images.inputs), desc=name, unit=' inputs', disable=None, dynamic_ncols=True) as bar:
+        for batch in images.batches(num_samples + 2):
+            paths = [images.inputs[i] for i in batch]
+            clean = images.read(images.source, paths)
+            x = images.read_dirty(paths) if dirty else clean
+            styles = guided = None
+            if sampled:
+                styles = model.forth.draw_styles(len(batch), num_samples, generator=generator).cpu()
+            if guides:
+                example = images.read(images.target, [images.guides[i] for i in batch])
+                guided = model.forth.translate_batch(x, model.forth.encode_style(example)[:, None])[:, 0].cpu()
+            outputs = model.forth.translate_batch(x, styles)
+            _see_codes(seen, model, x, outputs, styles)
+            outputs = outputs.cpu()
+            drawn = edges(clean)
+            f1 = torch.stack([edge_f1(edges(outputs[:, j]), drawn, tolerance) for j in range(num_samples)])
+            seen.f1_sampled += f1.mean(0).tolist()
+            seen.spread += [image_features.mean_squared_difference(of_one) for of_one in outputs]
+            if guided is not None:
+                seen.f1_guided += edge_f1(edges(guided), drawn, tolerance).tolist()
+            if images.has_colours:
+                for k, i in enumerate(batch):
+                    mask = images.mask_of(images.inputs[i])
+                    if mask.any():
+                        seen.sampled.append([look_at(picture, mask) for picture in outputs[k]])
+                        if guided is not None:
+                            seen.guided.append(look_at(guided[k], mask))
+                            seen.wanted.append(images.factors_of(images.guides[i]))
+            targets = images.read(images.target, [images.targets[i % len(images.targets)] for i in batch])
+            both = ((x, clean, False, seen.recon_source), (targets, targets, True, seen.recon_target))
+            for given, wanted, of_target, values in both if model.method.autoencodes else ():
+                again = model.reconstruct(given, of_target).float().cpu()
+                values += (again - wanted).abs().mean((1, 2, 3)).tolist()
+            visit(batch, x, outputs, guided)
+            bar.update(len(batch))
+    return seen
+
+
+def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
+    """Whether content and style are found again in the outputs; of an input's first two outputs, to be quick."""
+    if model.method.autoencodes:
+        content = model.content(x)
+        few = min(2, outputs.shape[1])
+        again = model.content(outputs[:, :few].flatten(0, 1), of_target=True).unflatten(0, (len(x), few))
+        error = (again - content[:, None]).abs().mean((1, 2, 3, 4)) / content.abs().mean((1, 2, 3)).clamp(min=1e-12)
+        seen.content_error += error.cpu().tolist()
+    if model.method.guided:
+        for one, style in zip(outputs, styles, strict=True):
+            seen.styles.append(style.flatten(1))
+            seen.found_styles.append(model.forth.encode_style(one).flatten(1).cpu())
+
+
+def real_seen(images: TestImages, seed: int) -> Seen:
+    """What would be seen of a perfect model: the inputs' true counterparts, and real pictures for samples.
+
+    For ten samples of one input stand ten random real pictures, a hundred times (of whole pictures, a hundred pairs);
+    for the guided output, its guide.
+    """
+    seen, generator = Seen(), torch.Generator().manual_seed(seed)
+    tolerance = tolerance_of(images.height, images.width)
+    for path, counterpart in zip(images.inputs, images.counterparts, strict=bool(images.counterparts)):
+        x, y = images.read(images.source, [path]), images.read(images.target, [counterpart])
+        seen.f1_sampled += edge_f1(edges(y), edges(x), tolerance).tolist()
+    seen.f1_guided = seen.f1_sampled
+    if images.has_colours:
+        looks = {}
+        for path in images.targets:
+            mask = images.mask_of(path)
+            if mask.any():
+                looks[path] = look_at(images.read(images.target, [path])[0], mask)
+        seen.guided, seen.wanted = list(looks.values()), [images.factors_of(path) for path in looks]
+        every = list(looks.values())
+        seen.sampled = [[every[i] for i in torch.randperm(len(every), generator=generator)[:NUM_SAMPLES]]
+                        for _ in range(GROUPS_OF_REAL)]
+    for _ in range(GROUPS_OF_REAL if len(images.targets) > 1 else 0):
+        pair = [images.targets[i] for i in torch.randperm(len(images.targets), generator=generator)[:2]]
+        seen.spread.append(image_features.mean_squared_difference(images.read(images.target, pair)))
+    return seen
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The figures
+# ---------------------------------------------------------------------------------------------------------------------
+
+def content_kept(seen: Seen) -> float:
+    """Edge F1 of the sampled outputs against their input, 0…1: edges are local maxima of the CIELAB slope above ΔE 12,
+    and count as the same within 2 pixels at 128 (in proportion elsewhere, at least 1). Real: the input's true
+    counterpart, whose pattern has edges that no drawing shows."""
+    return mean(seen.f1_sampled)
+
+
+def content_kept_guided(seen: Seen) -> float:
+    """As content kept, of the outputs with a guide's style."""
+    return mean(seen.f1_guided)
+
+
+def colour_error(seen: Seen) -> float:
+    """ΔE (CIE 1976) between the body colour of the guided output and the true one of the picture that guides it. The
+    body colour is the commoner of two colours within the body's mask, of about equally common ones the nearer. Real:
+    the guide itself, so the error of measuring."""
+    return mean([look.difference(wanted.body_lab) for (look, _), wanted in zip(seen.guided, seen.wanted, strict=True)])
+
+
+def colour_error_sampled(seen: Seen) -> float:
+    """As colour error, of the outputs with sampled styles against the same guides: what chance gives. Real: real
+    pictures drawn at random."""
+    return mean([look.difference(wanted.body_lab)
+                 for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for look, _ in looks])
+
+
+def colour_error_ratio(seen: Seen) -> float:
+    """Colour error of guided outputs over that of sampled ones: 1 where a guide's style is not followed at all."""
+    return colour_error(seen) / max(colour_error_sampled(seen), 1e-9)
+
+
+def pattern_agreement(seen: Seen) -> float:
+    """Share of guided outputs whose pattern is that of the picture that guides them: plain, stripes, dots, checks or
+    zigzag, told by which pattern's autocorrelation fits that of the body. Real: the guide itself, so the accuracy of
+    telling."""
+    return mean([float(pattern == wanted.pattern)
+                 for (_, pattern), wanted in zip(seen.guided, seen.wanted, strict=True)])
+
+
+def pattern_agreement_sampled(seen: Seen) -> float:
+    """As pattern agreement, of outputs with sampled styles: what chance gives."""
+    return mean([float(pattern == wanted.pattern)
+                 for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for _, pattern in looks])
+
+
+def colour_diversity(seen: Seen) -> float:
+    """Mean ΔE (CIE 1976) of body colours over all pairs of 10 samples of one input. Real: 10 random real pictures."""
+    return mean([image_features.mean_pair_difference(torch.stack([look.main for look, _ in looks]))
+                 for looks in seen.sampled])
+
+
+def pixel_diversity(seen: Seen) -> float:
+    """Mean squared ΔE (CIE 1976) of the pixels over all pairs of 10 samples of one input; squared, as LPIPS squares
+    differences of features, so that noise which no eye sees (ΔE up to about 2) counts for next to nothing. Real: two
+    random real pictures, of different objects."""
+    return mean(seen.spread)
+
+
+def pattern_entropy(seen: Seen) -> float:
+    """Entropy in bits of the patterns of 10 samples of one input. Real: 10 random real pictures."""
+    return mean([image_features.entropy([pattern for _, pattern in looks]) for looks in seen.sampled])
+
+
+def samples_for_coverage(seen: Seen) -> list[tuple[int, int]]:
+    """The bins of 100 samples, spread over as many inputs as there are."""
+    each = -(-COVERAGE_SAMPLES // len(seen.sampled))
+    bins = [colour_bin(looks[j][0].main) for j in range(min(each, len(seen.sampled[0]))) for looks in seen.sampled]
+    return bins[:COVERAGE_SAMPLES]
+
+
+def coverage(seen: Seen, real: Seen) -> float:
+    """Share of the bins of real body colours, 8 hues (and grey) × 3 lightnesses in CIELAB, that 100 samples reach,
+    spread over the inputs. Real: what as many more real pictures would reach, by the bins' frequencies."""
+    return image_features.coverage(samples_for_coverage(seen), real_bins(real)).reached
+
+
+def outside(seen: Seen, real: Seen) -> float:
+    """Share of these 100 samples whose bin no real picture of the test set has. Real: expected of new real ones."""
+    return image_features.coverage(samples_for_coverage(seen), real_bins(real)).outside
+
+
+def real_bins(real: Seen) -> list[tuple[int, int]]:
+    """The bins of the real test pictures."""
+    return [colour_bin(look.main) for look, _ in real.guided]
+
+
+def recon_source(seen: Seen) -> float:
+    """L1 between a test picture of the source domain and itself, encoded and decoded there; values in [-1, 1]."""
+    return mean(seen.recon_source)
+
+
+def recon_target(seen: Seen) -> float:
+    """L1 between a test picture of the target domain and itself, encoded and decoded there; values in [-1, 1]."""
+    return mean(seen.recon_target)
+
+
+def content_recovery(seen: Seen) -> float:
+    """L1 between the input's content code and the one encoded from an output, relative to the code's mean size."""
+    return mean(seen.content_error)
+
+
+def style_recovery(seen: Seen) -> float:
+    """L1 between a sampled style and the one encoded from the output; two independent styles differ by 1.13."""
+    return (torch.cat(seen.found_styles) - torch.cat(seen.styles)).abs().mean().item()
+
+
+def style_correlation(seen: Seen) -> float:
+    """Correlation between a sampled style and the one encoded from the output, mean over the style's dimensions."""
+    styles, found = (torch.cat(codes).double() for codes in (seen.styles, seen.found_styles))
+    styles, found = styles - styles.mean(0), found - found.mean(0)
+    return ((styles * found).sum(0) / (styles.norm(dim=0) * found.norm(dim=0)).clamp(min=1e-12)).mean().item()
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of numbers."""
+    return sum(values) / len(values)
+
+
+@torch.inference_mode()
+def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor]:
+    """What style codes know of the true factors of the real test pictures of the target domain.
+
+    Returns:
+        Correlation of each dimension with each of `factors.FACTORS` (style_dim, factors), and the share of each
+        factor's variance that all dimensions together explain of a picture left out (factors,).
+    """
+    codes = [model.forth.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
+    factors = [images.factors_of(path) for path in images.targets]
+    return correlations(torch.stack(codes), factors), explained(torch.stack(codes), factors)

@@ -1,0 +1,158 @@
+"""The style space of a domain: moments and principal components of its style codes, and a map of them."""
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from tqdm import tqdm
+
+from core.errors import BadInput
+from core.files import whole
+from engine.translator import Translator
+from extras.styles.contact_sheet import sheet
+from utils import to_bytes, to_picture
+
+SWEEP = tuple(i / 2 for i in range(-4, 5))
+MAP_SIDE, THUMBNAIL, MAP_MARGIN = 1024, 48, 40
+
+
+class Space(NamedTuple):
+    """What the codes (N, n) of a folder are, in 64 bits."""
+    mean: Tensor            # (n)
+    deviation: Tensor       # (n), unbiased
+    variances: Tensor       # (n) of the components, the largest first
+    directions: Tensor      # (n, n), a component a row, of length 1; its largest number is positive
+    coordinates: Tensor     # (N, n) of the codes along the components, about the mean
+
+
+def encode_all(translator: Translator, paths: Sequence[Path], new_size: int | None = None
+               ) -> tuple[list[Path], Tensor]:
+    """The files that could be read, and their style codes (N, n) on the CPU; the others are named on stderr."""
+    read, codes = [], []
+    for path in tqdm(paths, unit=' images', disable=None, dynamic_ncols=True):
+        try:
+            image = translator.read(path, translator.target, new_size)
+        except BadInput as error:
+            tqdm.write(f'skipped {error}', file=sys.stderr)
+            continue
+        read.append(path)
+        codes.append(translator.encode_style(image).flatten(1).cpu())
+    return read, torch.cat(codes) if codes else torch.empty(0, translator.style_length)
+
+
+def measure(codes: Tensor) -> Space:
+    """Moments and principal components of codes (N, n), N at least 2."""
+    codes = codes.double()
+    mean, deviation = codes.mean(0), codes.std(0)
+    variances, directions = torch.linalg.eigh((codes - mean).T @ (codes - mean) / (len(codes) - 1))
+    variances, directions = variances.flip(0).clamp(min=0), directions.T.flip(0)
+    # Either sign is a principal component: one is chosen, so that the same folder gives the same sheet.
+    largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
+    directions = directions * largest.sign()
+    return Space(mean, deviation, variances, directions, (codes - mean) @ directions.T)
+
+
+def describe(space: Space) -> dict:
+    """What styles.json says of the codes."""
+    count, length = space.coordinates.shape
+    whole = float(space.variances.sum())
+    return {
+        'images': count,
+        'numbers': [{'mean': mean, 'deviation': deviation}
+                    for mean, deviation in zip(space.mean.tolist(), space.deviation.tolist(), strict=True)],
+        # How far from 0 and 1 these come to lie by chance, were the codes drawn from N(0, 1).
+        'by_chance': {'mean': count ** -0.5, 'deviation': (2 * (count - 1)) ** -0.5},
+        'mean_length': float((space.coordinates @ space.directions + space.mean).norm(dim=1).mean()),
+        'length_of_samples': length ** 0.5,
+        'components': [{'variance': variance, 'explained': variance / whole if whole else 0.0, 'direction': direction}
+                       for variance, direction in
+                       zip(space.variances.tolist(), space.directions.tolist(), strict=True)],
+    }
+
+
+def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Tensor:
+    """The sheet of the components as bytes (H, W, 3), with each of the contents (1, C, H, W)."""
+    told = describe(space)['components']
+    steps = torch.tensor(SWEEP, dtype=torch.float64)[:, None]
+    rows = [[None, None, *(f'{step:+g}' if step else 'mean' for step in SWEEP)]]
+    for content in contents:
+        for i, component in enumerate(told):
+            codes = space.mean + steps * space.variances[i].sqrt() * space.directions[i]
+            outputs = translator.translate(content, codes.float()[:, :, None, None])
+            rows.append([None if i else content[0], f'{i + 1}\n{component["explained"]:.0%}', *outputs.cpu()])
+    return sheet(rows)
+
+
+def map_of(space: Space, names: Sequence[str], codes: Tensor) -> dict:
+    """What map.json says; `names` and `codes` (N, n) are those of the points. Of styles of one number, y is 0."""
+    points, axes = plane(space)
+    return {'mean': space.mean.tolist(), 'axes': axes.tolist(),
+            'deviations': (points.square().sum(0) / (len(points) - 1)).sqrt().tolist(),
+            'points': [{'file': name, 'x': x, 'y': y, 'code': code}
+                       for name, (x, y), code in zip(names, points.tolist(), codes.tolist(), strict=True)]}
+
+
+def plane(space: Space) -> tuple[Tensor, Tensor]:
+    """The codes' places (N, 2) in the plane of the first two components, and its axes (2, n)."""
+    points, axes = space.coordinates[:, :2], space.directions[:2]
+    if points.shape[1] < 2:
+        points, axes = (torch.cat([part, torch.zeros_like(part)], dim) for part, dim in ((points, 1), (axes, 0)))
+    return points, axes
+
+
+def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_size: int | None = None) -> Tensor:
+    """The map as bytes (H, W, 3)."""
+    points, axes = plane(space)
+    prior = -(axes @ space.mean)   # where the mean of N(0, 1) comes to lie
+    low, high = points.amin(0), points.amax(0)
+    middle, scale = (low + high) / 2, (MAP_SIDE - 2 * MAP_MARGIN) / max(float((high - low).max()), 1e-6)
+
+    def at(point: Tensor) -> tuple[float, float]:
+        x, y = ((point - middle) * scale).tolist()
+        return MAP_SIDE / 2 + x, MAP_SIDE / 2 - y
+
+    canvas = Image.new('RGB', (MAP_SIDE, MAP_SIDE), 'white')
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    x, y = at(torch.zeros(2))
+    pen.line([(0, y), (MAP_SIDE, y)], fill='#d0d0d0')
+    pen.line([(x, 0), (x, MAP_SIDE)], fill='#d0d0d0')
+    places = [at(point) for point in points]
+    kept = with_room(places, THUMBNAIL)
+    for place in places:
+        pen.ellipse([place[0] - 2, place[1] - 2, place[0] + 2, place[1] + 2], fill='#8090a0')
+    for i in kept:
+        image = to_bytes(to_picture(translator.read(paths[i], translator.target, new_size)[0].expand(3, -1, -1)))
+        thumbnail = Image.fromarray(image.numpy())
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+        canvas.paste(thumbnail, (round(places[i][0] - thumbnail.width / 2), round(places[i][1] - thumbnail.height / 2)))
+    for radius in (1, 2):
+        (left, top), (right, bottom) = at(prior + torch.tensor([-radius, radius])), at(prior + torch.tensor(
+            [radius, -radius]))
+        pen.ellipse([left, top, right, bottom], outline='#c04020')
+    told = describe(space)['components'] + [{'explained': 0.0}]
+    pen.text((8, MAP_SIDE - 26), f'component 1 ({told[0]["explained"]:.0%}) to the right, component 2 '
+             f'({told[1]["explained"]:.0%}) up; circles: N(0, 1) at 1 and 2 deviations', fill='#404040', font=font)
+    return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(MAP_SIDE, MAP_SIDE, 3)
+
+
+def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
+    """Which of the places, in their order, can hold a square of `side` without lying on one before."""
+    taken: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    kept = []
+    for i, (x, y) in enumerate(places):
+        column, row = int(x // side), int(y // side)
+        near = [place for dx in (-1, 0, 1) for dy in (-1, 0, 1) for place in taken.get((column + dx, row + dy), [])]
+        if all(abs(x - other[0]) >= side or abs(y - other[1]) >= side for other in near):
+            taken.setdefault((column, row), []).append((x, y))
+            kept.append(i)
+    return kept
+
+
+def write_text(content: dict, path: Path) -> None:
+    """Write JSON, whole or not at all; BadInput where it cannot be written."""
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')

@@ -1,0 +1,281 @@
+"""Take one direction of a model out of PyTorch: ONNX files, checked against PyTorch before they have their names.
+
+    python scripts/export_onnx.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
+        --output_folder outputs/onnx
+
+    a2b.onnx        image (N, C, H, W) and style (N, style_dim) -> output (N, C', H, W); H and W are multiples of
+                    2^n_downsample, N is any. UNIT: the image alone.
+    style_b.onnx    image (N, C', H, W), each side at least 16 -> style (N, style_dim). Not for UNIT.
+
+Images are in [-1, 1]; a file's metadata says so, what the sides must be multiples of, and which shorter side images had
+in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of the same
+values. `pip install -r requirements/export.txt` brings what it takes; scripts/use_onnx.py uses the files
+without PyTorch.
+"""
+import copy
+import os
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import _root  # noqa: F401
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from core.device import choose_device, reason_of
+from core.errors import BadInput, RunEnded, shown
+from core.files import make_folder
+from data import new_size_of
+from engine.cli import DirectionParser, run_command
+from engine.config import load_config
+from engine.translator import Translator, make_translator
+from networks import (
+    MLP,
+    STYLE_HALVINGS,
+    AdaptiveInstanceNorm2d,
+    Conv2dBlock,
+    InstanceNorm2d,
+    LayerNorm,
+    ToImageConv2dBlock,
+    UpsampleConv2dBlock,
+)
+
+NEEDED = ('onnx', 'onnxruntime', 'onnxscript')
+TOLERANCE = 1e-4
+LARGEST_FILE = 2 ** 31 - 2 ** 22   # a protobuf holds 2 GiB; some of that is not weights
+
+
+class Part(NamedTuple):
+    """What becomes a file."""
+    name: str
+    network: nn.Module                   # in plain operations
+    reference: Callable[..., Tensor]     # the same in PyTorch's quick ways
+    output: str                          # the name of what comes out
+    channels: int                        # of the image that goes in
+    multiple: int                        # that its sides are of
+    smallest: int                        # side
+    shorter_side: int                    # that images were resized to in training
+    style_length: int = 0                # of the style code beside the image; 0: there is none
+
+
+def parse_arguments(argv: list[str] | None = None):
+    return DirectionParser('Write one direction of a model as ONNX, checked against PyTorch.').parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    choose_device(opts.device)   # a wrong name is said; the files are made and checked on the CPU
+    lacking = [name for name in NEEDED if not find_spec(name)]
+    if lacking:
+        raise BadInput(f'export_onnx.py: {", ".join(lacking)} missing; pip install -r requirements/export.txt')
+    if opts.trainer not in ('MUNIT', 'UNIT'):
+        raise BadInput(f'--trainer {opts.trainer}: cannot be exported, MUNIT and UNIT can')
+    config = load_config(opts.config, opts.trainer)
+    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, torch.device('cpu'))
+    parts = parts_of(translator)
+    if sum(weight.nbytes for part in parts for weight in part.network.parameters()) > LARGEST_FILE:
+        raise BadInput('export_onnx.py: an ONNX file holds 2 GiB, these networks are larger; lower gen.dim and '
+                       'train again')
+    folder = make_folder(opts.output_folder, '--output_folder')
+    for part in parts:
+        for line in export(part, folder, (config['crop_image_height'], config['crop_image_width'])):
+            print(line, flush=True)
+
+
+def parts_of(translator: Translator) -> list[Part]:
+    """What there is to export of a direction on the CPU."""
+    source, target = translator.source, translator.target
+    guided = translator.trainer == 'MUNIT'
+
+    def reference(image: Tensor, style: Tensor | None = None) -> Tensor:
+        return translator.translate_batch(image, None if style is None else style[:, None, :, None, None])[:, 0]
+
+    parts = [Part(f'{source}2{target}', plain(Translation(translator)), reference, 'output',
+                  translator.config[f'input_dim_{source}'], translator.multiple, translator.smallest,
+                  new_size_of(translator.config, source), translator.style_length if guided else 0)]
+    if guided:
+        encoder = StyleCode(translator.target_gen.enc_style)
+        parts.append(Part(f'style_{target}', plain(encoder), encoder, 'style',
+                          translator.config[f'input_dim_{target}'], 1, 2 ** STYLE_HALVINGS,
+                          new_size_of(translator.config, target)))
+    return parts
+
+
+class Translation(nn.Module):
+    """One direction as a network: encoder, decoder and MLP of a translator."""
+
+    def __init__(self, translator: Translator):
+        super().__init__()
+        gen = translator.source_gen
+        self.encoder = gen.enc_content if translator.trainer == 'MUNIT' else gen.enc
+        self.target_gen = translator.target_gen
+        self.eval()
+
+    def forward(self, image: Tensor, style: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) and (N, style_dim), UNIT: the image alone -> (N, C', H, W)."""
+        content = self.encoder(image)
+        return self.target_gen.decode(content) if style is None else self.target_gen.decode(content, style)
+
+
+class StyleCode(nn.Module):
+    """A style encoder whose codes are flat."""
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, style_dim)."""
+        return self.encoder(image).flatten(1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plain operations
+# ---------------------------------------------------------------------------------------------------------------------
+
+def plain(network: nn.Module) -> nn.Module:
+    """A copy that computes the same values in operations that ONNX has, for any size and batch; not for training."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        for name, child in module.named_children():
+            if parametrize.is_parametrized(child):
+                setattr(module, name, _bare_convolution(child))
+        for kind, forward in PLAIN.items():
+            if isinstance(module, kind):
+                module.forward = types.MethodType(forward, module)
+    return network.requires_grad_(False)
+
+
+def _bare_convolution(conv: nn.Conv2d) -> nn.Conv2d:
+    """One with the weights that spectral norm gives, which stay the same in evaluation.
+
+    PyTorch's own way to take a parametrisation away works on the class, which copies of a module share.
+    """
+    bare = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride)
+    bare.load_state_dict({'weight': conv.weight, 'bias': conv.bias})
+    return bare
+
+
+def _mean(x: Tensor, *axes: int) -> Tensor:
+    # Axis by axis: onnxruntime adds up number by number, and over millions of them at once, digits are lost.
+    for axis in axes:
+        x = x.mean(axis, keepdim=True)
+    return x
+
+
+def _instance_norm(self: nn.Module, x: Tensor, adain: Tensor | None = None) -> Tensor:
+    centred = x - _mean(x, 3, 2)
+    x = centred / (_mean(centred.square(), 3, 2) + self.eps).sqrt()
+    return x if adain is None else x * adain[:, 1, :, None, None] + adain[:, 0, :, None, None]
+
+
+def _layer_norm(self: LayerNorm, x: Tensor) -> Tensor:
+    count = x.shape[1] * x.shape[2] * x.shape[3]
+    centred = x - _mean(x, 3, 2, 1)
+    std = (_mean(centred.square(), 3, 2, 1) * (count / (count - 1))).sqrt()
+    return centred / (std + self.eps) * self.gamma[:, None, None] + self.beta[:, None, None]
+
+
+def _upsample(self: UpsampleConv2dBlock, x: Tensor, adain: Tensor | None = None) -> Tensor:
+    return Conv2dBlock.forward(self, F.interpolate(x, scale_factor=2, mode='nearest'))
+
+
+PLAIN = {InstanceNorm2d: _instance_norm, AdaptiveInstanceNorm2d: _instance_norm, LayerNorm: _layer_norm,
+         UpsampleConv2dBlock: _upsample, ToImageConv2dBlock: Conv2dBlock.forward,
+         MLP: lambda self, style: self.model(style)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+# ---------------------------------------------------------------------------------------------------------------------
+
+def export(part: Part, folder: Path, trained: tuple[int, int]) -> Iterator[str]:
+    """Write a part, after it was held against PyTorch at several sizes and batches.
+
+    Args:
+        trained: height and width of the images in training, for one of the checks.
+
+    Yields:
+        Lines that tell what was found and written.
+
+    Raises:
+        RunEnded: it cannot be exported by these versions, or gives other values; then nothing is written.
+        BadInput: the disk is full, or the like.
+    """
+    path = folder / f'{part.name}.onnx'
+    beside = path.with_name(f'{path.name}.part')
+    try:
+        program = to_onnx(part)
+        program.save(str(beside))
+        for shape in check_shapes(part, trained):
+            error = largest_difference(part, beside, shape)
+            size = f'{shape[0]} image{"s" if shape[0] > 1 else ""} of {shape[1]}×{shape[2]}'
+            if not error <= TOLERANCE:
+                raise RunEnded(1, f'{path}: not written; at {size} it differs from PyTorch by {error:.2g}, more than '
+                                  f'{TOLERANCE:g}')
+            yield f'{path.name}: {size}: differs from PyTorch by {error:.2g} at most'
+        os.replace(beside, path)
+    except OSError as error:
+        raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
+    finally:
+        beside.unlink(missing_ok=True)
+    yield f'wrote {path}, {path.stat().st_size / 1e6:.3g} MB'
+
+
+def to_onnx(part: Part) -> 'torch.onnx.ONNXProgram':
+    """The part as ONNX, its batch and the sides of its images left open. Errors as for `export`."""
+    def side(name: str) -> 'torch.export.Dim':
+        dim = torch.export.Dim(name, min=part.smallest // part.multiple)
+        return part.multiple * dim if part.multiple > 1 else dim
+
+    # Neither batch nor sides of 1 or alike: what is equal while exporting may be taken to be so for ever.
+    inputs = {'image': torch.zeros(2, part.channels, 2 * part.smallest, 3 * part.smallest)}
+    batch = torch.export.Dim('batch')
+    dims = {'image': {0: batch, 2: side('height'), 3: side('width')}}
+    if part.style_length:
+        inputs['style'], dims['style'] = torch.zeros(2, part.style_length), {0: batch}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')   # of the exporter's own making
+            program = torch.onnx.export(part.network, (), kwargs=inputs, dynamo=True, dynamic_shapes=dims,
+                                        input_names=list(inputs), output_names=[part.output], external_data=False,
+                                        verbose=False)
+    except Exception as error:   # versions of four libraries must fit together, and each has errors of its own
+        raise RunEnded(1, f'{part.name}.onnx: not written; torch {torch.__version__} and the installed onnx and '
+                          f'onnxscript cannot export it ({shown(reason_of(error), 200)})') from error
+    program.model.metadata_props.update(image_range='-1 to 1', sides_multiple_of=str(part.multiple),
+                                        shorter_side=str(part.shorter_side))
+    return program
+
+
+def check_shapes(part: Part, trained: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Batch, height and width of what is checked: none as it was exported."""
+    small, step = part.smallest, part.multiple
+    return [(1, max(small, trained[0]), max(small, trained[1])), (3, 2 * small + step, 4 * small + 3 * step),
+            (1, 5 * small, 2 * small)]
+
+
+def largest_difference(part: Part, path: Path, shape: tuple[int, int, int]) -> float:
+    """Between what onnxruntime makes of noise with the file, and PyTorch without it; NaN where either has it."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    generator = torch.Generator().manual_seed(0)
+    n, height, width = shape
+    inputs = {'image': torch.rand(n, part.channels, height, width, generator=generator) * 2 - 1}
+    if part.style_length:
+        inputs['style'] = torch.randn(n, part.style_length, generator=generator)
+    found, = session.run([part.output], {name: value.numpy() for name, value in inputs.items()})
+    with torch.inference_mode():
+        return float((torch.from_numpy(found) - part.reference(**inputs)).abs().max())
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,119 @@
+"""Walk through styles: from one to another, or contents × styles as a grid.
+
+    python scripts/interpolate_styles.py --config configs/edges2shoes_folder.yaml \\
+        --checkpoint gen_01000000.pt --a2b 1 --input inputs/edges2shoes_edge.jpg \\
+        --output_folder outputs/walk --interpolate 3 8 --steps 24
+    python scripts/interpolate_styles.py … --interpolate inputs/edges2shoes_shoe.jpg inputs/edges2shoes_shoe_2.jpg
+    python scripts/interpolate_styles.py … --input inputs/edges2shoes_edge*.jpg \\
+        --grid inputs/edges2shoes_shoe*.jpg 1 2 styles.txt
+
+A style is a seed (a whole number: the style that `test.py --num_style 1 --seed S` samples), a picture of the target
+domain, a code as numbers ("0.3,-1.2,…"), or a .txt file of codes as --save_styles writes it.
+
+--interpolate goes on the arc between two codes, at an even pace. Sampled codes have all about one length, which stays
+along the arc. Encoded ones differ in length: it goes in a straight line from the one's to the other's (`codes.slerp`).
+Written are walk.png (the inputs at the left, the ends on top, at most twelve of the steps), and walk.webp, walk.gif and
+walk.mp4, which go there and back; several inputs stand side by side.
+
+--grid writes grid.png: a row an input, which stands at its left; a column a style, whose picture, seed or number stands
+on top.
+
+styles.txt holds the codes of the steps, or of the columns, for --style_code of test.py and test_batch.py.
+"""
+from collections.abc import Sequence
+from pathlib import Path
+
+import _root  # noqa: F401
+import torch
+from torch import Tensor
+
+from core.device import choose_device
+from core.errors import BadInput, shown
+from core.files import make_folder
+from engine.cli import DirectionParser, add_new_size, at_least, run_command
+from engine.config import load_config
+from engine.methods import METHODS
+from engine.style_codes import Style, find_styles, slerp, write_codes
+from engine.translator import Translator, make_translator
+from extras.styles.contact_sheet import sheet, write_animations
+from utils import write_output
+
+SHEET_STEPS = 12
+
+
+def parse_arguments(argv: list[str] | None = None):
+    parser = DirectionParser('Walk through styles: from one to another, or contents × styles as a grid. A style is a '
+                             'seed, a picture, a code "0.3,-1.2,…", or a .txt file of codes.')
+    parser.add_argument('--input', required=True, nargs='+', help='the images to translate')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('--interpolate', nargs=2, metavar=('A', 'B'), help='the styles where the walk begins and ends')
+    what.add_argument('--grid', nargs='+', metavar='STYLE', help='the styles of the columns')
+    parser.add_argument('--steps', type=at_least(2, 1000), default=24, help='outputs on the walk, both ends included')
+    parser.add_argument('--fps', type=at_least(1, 60), default=12, help='steps a second in the animations')
+    add_new_size(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    opts = parse_arguments(argv)
+    device = choose_device(opts.device)
+    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    if not METHODS[opts.trainer].guided:
+        raise BadInput(f'--trainer {opts.trainer}: has no style codes to walk through; MUNIT and BicycleGAN have')
+    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    images = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
+    if opts.grid:
+        styles = [style for given in opts.grid for style in find_styles(given, translator, '--grid', opts.new_size)]
+    else:
+        styles = [find_end(given, translator, opts.new_size) for given in opts.interpolate]
+    folder = make_folder(opts.output_folder, '--output_folder')
+    if opts.grid:
+        written, missing = write_grid(translator, images, styles, folder), []
+    else:
+        written, missing = write_walk(translator, images, *styles, folder, opts.steps, opts.fps)
+    print(f'{folder}: wrote {", ".join(written)}')
+    for line in missing:
+        print(line)
+
+
+def find_end(given: str, translator: Translator, new_size: int | None = None) -> Style:
+    """The one style at an end of the walk. Errors as for `find_styles`, and BadInput for a file of several codes."""
+    styles = find_styles(given, translator, '--interpolate', new_size)
+    if len(styles) > 1:
+        raise BadInput(f'--interpolate {shown(given)}: holds {len(styles)} codes, an end of the walk is one; give its '
+                       f'numbers, or a file of it alone')
+    return styles[0]
+
+
+def translate_each(translator: Translator, images: Sequence[Tensor], codes: Tensor) -> list[list[Tensor]]:
+    """For each image (1, C, H, W) a row of its outputs (C, H, W), one a code."""
+    return [list(translator.translate(image, codes).cpu()) for image in images]
+
+
+def write_walk(translator: Translator, images: Sequence[Tensor], first: Style, last: Style, folder: Path, steps: int,
+               fps: int) -> tuple[list[str], list[str]]:
+    """Write the way from one style to another. Returns and errors as for `sheets.write_animations`."""
+    codes = torch.cat([slerp(first.code, last.code, i / (steps - 1)) for i in range(steps)])
+    rows = translate_each(translator, images, codes)
+    kept = sorted({round(i * (steps - 1) / (min(steps, SHEET_STEPS) - 1)) for i in range(min(steps, SHEET_STEPS))})
+    margin = [None, first.margin, *[None] * (len(kept) - 2), last.margin]
+    cells = [[image[0], *(row[i] for i in kept)] for image, row in zip(images, rows, strict=True)]
+    write_output(sheet([margin, *cells]), folder / 'walk.png')
+    write_codes(codes, folder / 'styles.txt', '--output_folder')
+    frames = [sheet([[row[i] for row in rows]]) for i in range(steps)]
+    written, missing = write_animations(frames + frames[-2:0:-1], folder, 'walk', fps)
+    return ['walk.png', 'styles.txt', *written], missing
+
+
+def write_grid(translator: Translator, images: Sequence[Tensor], styles: Sequence[Style], folder: Path) -> list[str]:
+    """Write contents × styles, and the codes of the columns; the names of the files."""
+    codes = torch.cat([style.code for style in styles])
+    rows = translate_each(translator, images, codes)
+    cells = [[image[0], *row] for image, row in zip(images, rows, strict=True)]
+    write_output(sheet([[None, *(style.margin for style in styles)], *cells]), folder / 'grid.png')
+    write_codes(codes, folder / 'styles.txt', '--output_folder')
+    return ['grid.png', 'styles.txt']
+
+
+if __name__ == '__main__':
+    run_command(main)

@@ -1,0 +1,63 @@
+"""Write the page of a finished, copied or earlier run again.
+
+    python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME
+"""
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import _root  # noqa: F401
+
+from core.errors import BadInput, OneLineParser, shown
+from engine.cli import run_command
+from engine.config import read_yaml
+from engine.run_page.page import WAYS, Curves, as_script, find_pictures, page_of, read_data, replace_text
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OneLineParser(description='Write the page of a finished, copied or earlier run anew.')
+    parser.add_argument('folder', type=Path, help="the run's folder, outputs/NAME")
+    parser.add_argument('--logs', type=Path, help="its folder of TensorBoard's files, logs/NAME, for the curves "
+                        '(default: the curves that the page has)')
+    parser.add_argument('--rows', nargs='+', help='what the rows of a picture show, where the page does not say it')
+    opts = parser.parse_args(argv)
+    if not (opts.folder / 'images').is_dir():
+        raise BadInput(f'{shown(opts.folder)}: no folder of a run, which has its pictures in images/')
+    if opts.logs is not None and not any(opts.logs.glob('events.out.tfevents.*')):
+        raise BadInput(f"--logs {shown(opts.logs)}: holds none of TensorBoard's files")
+    data = {**_found(opts.folder), **(read_data(opts.folder) or {}), 'pictures': find_pictures(opts.folder)}
+    if opts.rows:
+        data['kinds'] = opts.rows
+    if opts.logs is not None:
+        curves = Curves.of_log(opts.logs)
+        data |= {'curves': curves.data(), 'step': max([data['step'], *curves.steps[-1:]])}
+    if data['state'] == 'unknown' and data['max_iter'] == data['step']:
+        data['state'] = 'finished'
+    replace_text(opts.folder / 'run.js', f'showRun({as_script(data)});\n')
+    replace_text(opts.folder / 'index.html', page_of(opts.folder, data))
+    print(f'{opts.folder / "index.html"}: written')
+
+
+def _found(folder: Path) -> dict[str, Any]:
+    """What the folder of a run says of it that was made before there was a run.js."""
+    page = folder / 'index.html'
+    text = page.read_text(encoding='utf-8', errors='replace') if page.exists() else ''
+    rows = re.search(r'<p>The rows of a picture: (.*?)\. The page', text)
+    now = re.search(r'<h2>Now, after (\d+) iterations', text)
+    config = read_yaml(folder / 'config.yaml', 'its') if (folder / 'config.yaml').exists() else {}
+    flat = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    flat |= {f'{name}.{key}': part for name, value in config.items() if isinstance(value, dict)
+             for key, part in value.items()}
+    steps = [step for of_split in find_pictures(folder).values() for step in of_split]
+    current = int(now[1]) if now and (folder / 'images/gen_a2b_train_current.jpg').exists() else None
+    return {'name': folder.resolve().name, 'kinds': html.unescape(rows[1]).split(', ') if rows else [],
+            'ways': [way for way in WAYS if any((folder / 'images').glob(f'gen_{way}_*.jpg'))],
+            'max_iter': config.get('max_iter'), 'averaged': config.get('ema_decay', 0), 'state': 'unknown',
+            'step': max([*steps, current or 0]), 'written': None, 'pace': None, 'current': current,
+            'config': [[name, value, None, False] for name, value in flat.items()],
+            'curves': Curves().data()}
+
+
+if __name__ == '__main__':
+    run_command(main)
