@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from core import fast_ops
+
 PADDINGS = {'reflect': lambda padding: ReflectionPad2d(padding), 'replicate': nn.ReplicationPad2d, 'zero': nn.ZeroPad2d}
 ACTIVATIONS = {
     'relu': lambda: nn.ReLU(inplace=True),
@@ -59,7 +61,7 @@ class AdaINGen(nn.Module):
         self.dec = Decoder(n_downsample, n_res, self.enc_content.output_dim, input_dim, 'adain', activ, pad_type)
         self.mlp = MLP(style_dim, self.dec.num_adain_params, params['mlp_dim'], 3, activ)
         if params.get('spectral_norm', False):
-            bound_convolutions(self)
+            add_spectral_norm(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (N, C, H, W) within the domain."""
@@ -91,7 +93,7 @@ class VAEGen(nn.Module):
         self.enc = ContentEncoder(n_downsample, n_res, input_dim, dim, 'in', activ, pad_type)
         self.dec = Decoder(n_downsample, n_res, self.enc.output_dim, input_dim, 'in', activ, pad_type)
         if params.get('spectral_norm', False):
-            bound_convolutions(self)
+            add_spectral_norm(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstruct images (N, C, H, W) within the domain; with the posterior's noise while training."""
@@ -118,7 +120,7 @@ class MsImageDis(nn.Module):
 
     def __init__(self, input_dim: int, params: dict):
         super().__init__()
-        # Batch norm mixes the images of a batch, and spectral norm goes on by an iteration in each forward.
+        # Batch norm mixes the images of a batch, and spectral norm advances by one power iteration in each forward.
         self.judges_images_apart = params['norm'] not in ('bn', 'sn')
         self.downsample = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         self.cnns = nn.ModuleList(self._one_scale(input_dim, params) for _ in range(params['num_scales']))
@@ -227,7 +229,7 @@ class MLP(nn.Module):
 
     def forward(self, style: Tensor) -> Tensor:
         """(N, style_dim, 1, 1) -> (N, output_dim)."""
-        with torch.autocast(style.device.type, enabled=False):   # so few products; in bfloat16 all AdaIN would be off
+        with torch.autocast(style.device.type, enabled=False):   # bfloat16 would distort all AdaIN parameters
             return self.model(style.float().flatten(1))
 
 
@@ -295,74 +297,25 @@ class ReflectionPad2d(nn.ReflectionPad2d):
         """(N, C, H, W) -> (N, C, H + 2·padding, W + 2·padding)."""
         if not (x.is_cuda and torch.are_deterministic_algorithms_enabled()):
             return super().forward(x)
-        # PyTorch's own adds up such gradients on a GPU in the order in which they happen to come, and says no here.
-        size = self.padding[0]
-        for axis in (2, 3):
-            n = x.shape[axis]
-            before, after = x.narrow(axis, 1, size), x.narrow(axis, n - 1 - size, size)
-            x = torch.cat([before.flip(axis), x, after.flip(axis)], dim=axis)
-        return x
+        return fast_ops.reflect(x, self.padding[0])
 
 
 class UpsampleConv2dBlock(Conv2dBlock):
-    """Nearest ×2 upsampling, then a convolution 5 s1 p2 with layer norm: computed without the upsampled image.
-
-    Among the 25 pixels that a kernel covers in the upsampled image, only 9 differ. So each of the four output phases
-    (even and odd rows, even and odd columns) is a 3×3 convolution of the image itself, whose weights are sums of the
-    5×5 ones: the same sums in another order, at 9/25 of the multiplications.
-    """
+    """Nearest ×2 upsampling, then a convolution 5 s1 p2 with layer norm, computed without the upsampled image."""
 
     def __init__(self, input_dim: int, output_dim: int, activ: str, pad_type: str):
         super().__init__(input_dim, output_dim, 5, 1, 2, 'ln', activ, pad_type)
         self.pad_type = pad_type
-        # [phase][tap of 3][tap of 5]: which of the 5 fall on the pixel before, the same pixel, the next one.
-        taps = [[[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]],
-                [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]]]
-        self.register_buffer('taps', torch.tensor(taps, dtype=torch.float32), persistent=False)
+        self.register_buffer('taps', fast_ops.upsampling_taps(), persistent=False)
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
         """(N, input_dim, H, W) -> (N, output_dim, 2H, 2W)."""
-        return self.activation(self.norm(self._upsample_and_convolve(x)))
-
-    def _upsample_and_convolve(self, x: Tensor) -> Tensor:
-        weight, bias = self.conv.weight, self.conv.bias
-        phases = torch.einsum('pik,qjl,ockl->opqcij', self.taps, self.taps, weight).flatten(0, 2)
-        if self.pad_type == 'zero':
-            padded = F.pad(x, (1, 1, 1, 1))
-        else:
-            padded = _repeat_edges(_repeat_edges(x, 1, axis=2), 1, axis=3)
-        y = F.conv2d(padded, phases, bias.repeat_interleave(4))
-        y = F.pixel_shuffle(y, 2)
-        if self.pad_type == 'reflect':
-            # Reflected, the outermost of the two padded rows repeats the second row of x, not the first: the outermost
-            # taps add the difference, in the first and the last row; then likewise for columns.
-            y[:, :, ::y.shape[2] - 1] += self._border(x, weight, 'reflect')
-            y[:, :, :, ::y.shape[3] - 1] += self._border(x.mT, weight.mT, 'replicate').mT
-        return y
-
-    @staticmethod
-    def _border(x: Tensor, weight: Tensor, mode: str) -> Tensor:
-        """What is to be added to the first and the last row: (N, output_dim, 2, 2W)."""
-        differences = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)        # (N, 2C, W)
-        differences = differences.repeat_interleave(2, dim=2)
-        differences = _repeat_edges(differences, 2, axis=2) if mode == 'replicate' else F.pad(differences, (2, 2), mode)
-        outermost = torch.cat([weight[:, :, 0], weight[:, :, -1]])                                  # (2C', C, 5)
-        return F.conv1d(differences, outermost, groups=2).unflatten(1, (2, -1)).transpose(1, 2)
-
-
-def _repeat_edges(x: Tensor, size: int, axis: int) -> Tensor:
-    """Padding by replication along one axis. The compiler mistakes the layout of what PyTorch's own walks back."""
-    n = x.shape[axis]
-    first, last = (x.narrow(axis, i, 1).expand(*x.shape[:axis], size, *x.shape[axis + 1:]) for i in (0, n - 1))
-    return torch.cat([first, x, last], dim=axis)
+        x = fast_ops.upsample_and_convolve(x, self.conv.weight, self.conv.bias, self.taps, self.pad_type)
+        return self.activation(self.norm(x))
 
 
 class ToImageConv2dBlock(Conv2dBlock):
-    """The decoder's last convolution, 7 s1 p3 to the few channels of an image, and its tanh.
-
-    A CPU computes 16 channels as fast as 3. So there four pixels are computed as one of 12 channels: an 8×8 convolution
-    with stride 2, whose weights are the 7×7 ones at four places, zeros beside them.
-    """
+    """The decoder's last convolution, 7 s1 p3 to the channels of an image, and its tanh."""
 
     def __init__(self, input_dim: int, output_dim: int, pad_type: str):
         super().__init__(input_dim, output_dim, 7, 1, 3, 'none', 'tanh', pad_type)
@@ -371,13 +324,8 @@ class ToImageConv2dBlock(Conv2dBlock):
         """(N, input_dim, H, W) -> (N, output_dim, H, W) in [-1, 1]."""
         if x.device.type != 'cpu' or x.shape[2] % 2 or x.shape[3] % 2:
             return super().forward(x)
-        weight, bias = self.conv.weight, self.conv.bias
-        places = [(right, 1 - right, down, 1 - down) for down in (0, 1) for right in (0, 1)]
-        four = torch.stack([F.pad(weight, place) for place in places], dim=1)
-        # Channels last: the gradient of so few channels takes half the time then.
-        x = self.pad(x).contiguous(memory_format=torch.channels_last)
-        y = F.conv2d(x, four.flatten(0, 1), bias.repeat_interleave(4), stride=2)
-        return self.activation(F.pixel_shuffle(y, 2).contiguous())
+        x = fast_ops.convolve_to_few_channels(self.pad(x), self.conv.weight, self.conv.bias)
+        return self.activation(x)
 
 
 class LinearBlock(nn.Module):
@@ -418,28 +366,15 @@ class AdaptiveInstanceNorm2d(nn.Module):
 
     def forward(self, x: Tensor, adain: Tensor) -> Tensor:
         """x (N, C, H, W), adain (N, 2, C): the shift first, then the scale, used as it is (no 1 + scale)."""
-        return _normalize_planes(x, adain[:, 1].reshape(-1), adain[:, 0].reshape(-1), self.eps)
+        return fast_ops.normalize_planes(x, adain[:, 1].reshape(-1), adain[:, 0].reshape(-1), self.eps)
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
-    """Instance norm without parameters and without statistics over batches, as PyTorch's, in the quickest way."""
+    """Instance norm without parameters and without statistics over batches, as PyTorch's, with a faster kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        return _normalize_planes(x, None, None, self.eps)
-
-
-def _normalize_planes(x: Tensor, scale: Tensor | None, shift: Tensor | None, eps: float) -> Tensor:
-    """(x − mean) / √(variance + eps) over H×W of each sample's each channel; `scale` and `shift` (N·C), or neither."""
-    n, c, h, w = x.shape
-    # Samples laid side by side as channels: one kernel normalises them all. Which one: group norm's takes a quarter
-    # of the time on a CPU, batch norm's is the one that cuDNN knows, and that bfloat16 keeps its 32-bit sums in.
-    planes = x.reshape(1, n * c, h, w)
-    if x.device.type == 'cpu':
-        planes = F.group_norm(planes, n * c, scale, shift, eps)
-    else:
-        planes = F.batch_norm(planes, None, None, scale, shift, training=True, eps=eps)
-    return planes.view(n, c, h, w)
+        return fast_ops.normalize_planes(x, None, None, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -453,45 +388,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape: gamma · (x − mean) / (deviation + eps) + beta, gamma and beta per channel."""
-        return _LayerNorm.apply(x.float(), self.gamma, self.beta, self.eps).to(x.dtype)
-
-
-class _LayerNorm(torch.autograd.Function):
-    """The layer norm with its gradient written out: autograd's own would walk over the features twice as often."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-        std, mean = _std_mean(x)
-        ctx.save_for_backward(x, gamma, std, mean)
-        ctx.eps = eps
-        scale = gamma / (std + eps)
-        return torch.addcmul((beta - mean * scale)[:, :, None, None], x, scale[:, :, None, None])
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, gamma, std, mean = ctx.saved_tensors
-        count = x[0].numel()
-        scale = 1 / (std + ctx.eps)                                        # (N, 1)
-        to_shift = gradient.sum((2, 3))                                    # (N, C), of the channels' sums
-        to_scale = (gradient * x).sum((2, 3)) - mean * to_shift
-        # Through mean and deviation each feature has a part in all the others: a plane in x, the same for a sample.
-        slope = -(to_scale * gamma).sum(1, keepdim=True) * scale ** 2 / ((count - 1) * std)
-        slope = torch.where(std > 1e-12, slope, 0)                         # a constant sample: as autograd has it
-        offset = -(to_shift * gamma).sum(1, keepdim=True) * scale / count - slope * mean
-        to_x = torch.addcmul(offset[:, :, None, None], x, slope[:, :, None, None])
-        to_x.addcmul_(gradient, (gamma * scale)[:, :, None, None])
-        return to_x, (to_scale * scale).sum(0), to_shift.sum(0), None
-
-
-def _std_mean(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Unbiased deviation and mean over C×H×W of each sample (N, C, H, W), as (N, 1) each."""
-    if x.device.type != 'cpu':
-        std, mean = torch.std_mean(x.flatten(1), dim=1, keepdim=True)
-        return std, mean
-    # On a CPU std_mean goes number by number; the kernel of group norm finds the same figures in a fifth of the time.
-    n, c, h, w = x.shape
-    _, mean, inverse = torch.native_group_norm(x, None, None, n, c, h * w, 1, 1e-30)
-    return (c * h * w / (c * h * w - 1)) ** 0.5 / inverse, mean
+        return fast_ops.LayerNorm.apply(x.float(), self.gamma, self.beta, self.eps).to(x.dtype)
 
 
 class SpectralNorm(nn.Module):
@@ -526,16 +423,16 @@ class SpectralNorm(nn.Module):
             u = self._unit(matrix @ v)
             conv.weight_v.copy_(v)
             conv.weight_u.copy_(u)
-        # The fresh u and v, not the stored ones: the next forward overwrites those before this graph is walked back.
+        # The fresh u and v, not the stored ones: the next forward overwrites those before this graph's backward pass.
         sigma = u @ (matrix @ v)
         return F.conv2d(x, conv.weight_bar / sigma, conv.bias, conv.stride)
 
 
-def bound_convolutions(generator: nn.Module) -> None:
+def add_spectral_norm(generator: nn.Module) -> None:
     """Divide the weights of all convolutions by their largest singular value, as `gen.spectral_norm` asks.
 
-    With PyTorch's own parametrisation, which leaves evaluation alone: the original has no such generators, so there
-    are no keys to keep.
+    Uses PyTorch's own parametrization, whose power iteration does not advance in eval mode: the original has no such
+    generators, so there are no checkpoint keys to keep.
     """
     for module in list(generator.modules()):
         if isinstance(module, nn.Conv2d):
@@ -600,23 +497,6 @@ class Vgg16(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Memory
-# ---------------------------------------------------------------------------------------------------------------------
-
-def keep_less(*generators: nn.Module) -> None:
-    """Let generators keep only what lies between their blocks for the walk back, and compute the insides again there.
-
-    The same values from a good third of the memory, for one more forward pass: for images of 512 pixels and more.
-    """
-    for generator in generators:
-        inside = {id(part) for block in generator.modules() if isinstance(block, ResBlock) for part in block.model}
-        for block in generator.modules():
-            if isinstance(block, (ResBlock, Conv2dBlock)) and id(block) not in inside:
-                block.forward = functools.partial(
-                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Noise and initialisation
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -649,3 +529,21 @@ def init_weights(init: str):
             nn.init.zeros_(module.bias)
 
     return apply
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory
+# ---------------------------------------------------------------------------------------------------------------------
+
+def checkpoint_activations(*generators: nn.Module) -> None:
+    """Let generators keep only the activations between their blocks, and recompute the others in the backward pass.
+
+    The results are the same, activations take about a third of the memory, and an iteration costs one more forward
+    pass: for images of 512 pixels and more.
+    """
+    for generator in generators:
+        inside = {id(part) for block in generator.modules() if isinstance(block, ResBlock) for part in block.model}
+        for block in generator.modules():
+            if isinstance(block, (ResBlock, Conv2dBlock)) and id(block) not in inside:
+                block.forward = functools.partial(
+                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

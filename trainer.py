@@ -6,9 +6,7 @@
 `dis_update` and `gen_update` state one iteration each for the discriminators and the generators; `update` does both
 and encodes the images once for the two, since the generators do not change in between.
 """
-import functools
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,13 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import snapshots
+from core.autograd_utils import backward_from_leaves, detach_leaves, eval_mode, frozen
 from core.checkpoints import find_vgg_weights, load_networks, load_vgg_weights
-from core.corruptions import NUMBERS, soil
+from core.corruptions import NOISE_PARAMS, add_sketch_noise
 from core.distributed import average_gradients, share_of, world_size
-from core.ema import StyleStatistics, WeightAverage
+from core.ema import EMA, StyleStatistics
 from core.errors import BadInput
-from core.precision import autocast
-from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, gaussian_noise, init_weights, keep_less
+from core.gradient_clip import GradientClip
+from core.precision import in_precision
+from engine.config_keys import MUNIT, UNIT, Schema, with_defaults
+from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, checkpoint_activations, gaussian_noise, init_weights
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses
@@ -66,7 +67,7 @@ def learning_rate(config: dict, iteration: int, of: str = 'gen') -> float:
         of: 'gen', or 'dis': of the discriminators, which `dis_lr` gives a rate of their own.
     """
     rate = config.get('dis_lr', config['lr']) if of == 'dis' else config['lr']
-    policy = config.get('lr_policy', 'constant')
+    policy = config['lr_policy']
     if policy == 'constant':
         return rate
     if policy == 'linear':   # the baselines: constant at first, then straight down to 0, one step past the end
@@ -92,56 +93,6 @@ def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Te
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Gradients
-# ---------------------------------------------------------------------------------------------------------------------
-
-@contextmanager
-def no_gradients_for(*networks: nn.Module):
-    """Let gradients pass through these networks but not gather in their parameters."""
-    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def not_training(*networks: nn.Module):
-    """The networks, to be looked at: while they train, each call takes their spectral norm an iteration further."""
-    training = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        yield networks
-    finally:
-        for network, before in zip(networks, training, strict=True):
-            network.train(before)
-
-
-def cut(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same codes as leaves, at which a walk back ends; `go_on_back` takes it up from there."""
-    return tuple(code.detach().requires_grad_() for code in codes)
-
-
-def go_on_back(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...]) -> None:
-    """Walk back from the codes with the gradients that their leaves have gathered."""
-    reached = [(code, leaf.grad) for code, leaf in zip(codes, leaves, strict=True) if leaf.grad is not None]
-    torch.autograd.backward(*zip(*reached, strict=True))
-
-
-def in_precision(method):
-    """Let a method of the trainer call its networks in the precision that the config asks for."""
-    @functools.wraps(method)
-    def in_that_precision(self, *args):
-        with autocast(self.config.get('precision', 'fp32'), self.device):
-            return method(self, *args)
-    return in_that_precision
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # What both methods share
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -157,14 +108,15 @@ class Trainer(nn.Module):
     """
 
     Generator: type[nn.Module]
+    schema: Schema            # of the configs; gives the defaults of keys that a config leaves out
 
     def __init__(self, config: dict):
         super().__init__()
+        config = self._begin(config)
         if config['dis']['gan_type'] not in ('lsgan', 'nsgan', 'hinge'):
             raise ValueError(f'dis.gan_type: {config["dis"]["gan_type"]!r} is not one of lsgan, nsgan, hinge')
-        if config.get('lr_policy', 'constant') not in ('step', 'constant'):
+        if config['lr_policy'] not in ('step', 'constant'):
             raise ValueError(f'lr_policy: {config["lr_policy"]!r} is not one of step, constant')
-        self._begin(config)
         self.gen_a = self.Generator(config['input_dim_a'], config['gen'])
         self.gen_b = self.Generator(config['input_dim_b'], config['gen'])
         self.dis_a = MsImageDis(config['input_dim_a'], config['dis'])
@@ -176,28 +128,31 @@ class Trainer(nn.Module):
         self.apply(init_weights(config['init']))
         self.dis_a.apply(init_weights('gaussian'))
         self.dis_b.apply(init_weights('gaussian'))
-        if config.get('checkpoint_activations', False):
-            keep_less(self.gen_a, self.gen_b)
-        if decay := config.get('ema_decay', 0):
-            self.ema = WeightAverage(self.gen_a, self.gen_b, decay)
+        if config['checkpoint_activations']:
+            checkpoint_activations(self.gen_a, self.gen_b)
+        if decay := config['ema_decay']:
+            self.ema = EMA(self.gen_a, self.gen_b, decay)
         if config['vgg_w'] > 0:
-            self.vgg = self._make_vgg(config.get('vgg_weights', 'models/vgg16.weight'))
+            self.vgg = self._make_vgg(config['vgg_weights'])
 
-    def _begin(self, config: dict) -> None:
-        """What every trainer keeps account of."""
-        self.config = config
+    def _begin(self, config: dict) -> dict:
+        """Set up what every trainer keeps account of; the complete config."""
+        self.config = config = with_defaults(config, self.schema)
         self.iteration = 0       # the next one
         self.replays = False     # CUDA graphs
         self.ema = None          # the generators' averages, where there are any
-        self.progress = {}       # what else is to go on where it was: numbers that `save` keeps, `resume` brings back
-        # Iterations in which a gradient was not finite, so that an optimizer did not step. They lie where the networks
-        # do: counting them waits for nothing.
+        self.progress = {}       # numbers that `save` writes and `resume` brings back, such as images drawn so far
+        # Iterations in which a gradient was not finite, so that an optimizer did not step. Counted on the device of the
+        # networks, so that nothing waits for a GPU.
         for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
             self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
+        self.clips = nn.ModuleDict({of: GradientClip(config['grad_clip'], config['grad_clip_factor'])
+                                    for of in ('gen', 'dis')})
+        return config
 
     def _adam(self, of: str, *networks: nn.Module) -> torch.optim.Adam:
         parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(parameters, fused=self.config.get('fused', True))
+        optimizer = torch.optim.Adam(parameters, fused=self.config['fused'])
         self._set_hyperparameters(optimizer, of)
         return optimizer
 
@@ -227,6 +182,16 @@ class Trainer(nn.Module):
         return (self.ema.a, self.ema.b) if self.ema else (self.gen_a, self.gen_b)
 
     @property
+    def gens(self) -> dict[str, nn.Module]:
+        """The generators by the letter of their domain."""
+        return {'a': self.gen_a, 'b': self.gen_b}
+
+    @property
+    def dises(self) -> dict[str, nn.Module]:
+        """The discriminators by the letter of their domain."""
+        return {'a': self.dis_a, 'b': self.dis_b}
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -247,9 +212,10 @@ class Trainer(nn.Module):
 
     def update_learning_rate(self) -> None:
         """Set the rate of the iteration that begins, and count it."""
+        slow = 0.5 if self.iteration < self.progress.get('halved_until', 0) else 1.0   # after a rollback
         for of, optimizer in self._optimizers().items():
             for group in optimizer.param_groups:
-                group['lr'] = learning_rate(self.config, self.iteration, of)
+                group['lr'] = learning_rate(self.config, self.iteration, of) * slow
         self.iteration += 1
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
@@ -257,7 +223,7 @@ class Trainer(nn.Module):
         if self.replays:
             torch.compiler.cudagraph_mark_step_begin()   # what the last iteration left may be overwritten
         self._bad.zero_()
-        codes = self.encode(*self.soiled(x_a, x_b))
+        codes = self.encode(*self.corrupted(x_a, x_b))
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
         if self.replays:
             losses = {name: loss.clone() for name, loss in losses.items()}
@@ -268,73 +234,72 @@ class Trainer(nn.Module):
         self.bad_steps += self._bad
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
 
-    def soiled(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoders see of images (N, C, H, W): those of the domain `dirty` with dirt on them."""
-        def soil_one(images: Tensor) -> Tensor:
-            return soil(images, share_of(torch.rand(len(images) * world_size(), NUMBERS)))
+    def corrupted(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (N, C, H, W) as the encoders see them: those of the domain `dirty` are corrupted."""
+        def corrupted_one(images: Tensor) -> Tensor:
+            return add_sketch_noise(images, share_of(torch.rand(len(images) * world_size(), NOISE_PARAMS)))
 
-        dirty = self.config.get('dirty', 'none')
-        return soil_one(x_a) if dirty == 'a' else x_a, soil_one(x_b) if dirty == 'b' else x_b
+        dirty = self.config['dirty']
+        return corrupted_one(x_a) if dirty == 'a' else x_a, corrupted_one(x_b) if dirty == 'b' else x_b
 
     @in_precision
     def dis_loss(self, a: str, x_a: Tensor, x_ba: Tensor) -> Tensor:
         """How far the discriminator of domain a is from telling real from translated images (paper, equation 4)."""
         gan_type = self.config['dis']['gan_type']
-        fake, real = judge_together(getattr(self, f'dis_{a}'), x_ba, x_a)
+        fake, real = judge_together(self.dises[a], x_ba, x_a)
         return adversarial_loss(fake, False, gan_type) + adversarial_loss(real, True, gan_type)
 
     def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
-        """Teach the discriminators, one after the other."""
+        """Update the discriminators, backpropagating one after the other."""
         self.dis_opt.zero_grad()   # of what others may have left
         losses = {}
         for a, real, fake in (('a', x_a, x_ba), ('b', x_b, x_ab)):
             loss = self.dis_loss(a, real, fake)
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
-        self._step(self.dis_opt)
+        self._step('dis')
         return {**losses, 'loss_dis_total': self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])}
 
     def _step_generators(self, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_a, noise_b) -> dict:
-        """Teach the generators. The objective is the sum of what concerns the decoder of each domain: the graph of
-        one is walked back, and gone, before that of the other is recorded. The encoders, which both have a part in,
-        come last.
+        """Update the generators. The objective is a sum of two halves, one for the decoder of each domain: the graph of
+        one half is backpropagated, and freed, before that of the other is recorded. The encoders, which take part in
+        both halves, come last.
         """
         self.gen_opt.zero_grad()   # of what others may have left
-        leaves_a, leaves_b = cut(codes_a), cut(codes_b)
+        leaves_a, leaves_b = detach_leaves(codes_a), detach_leaves(codes_b)
         losses, total = {}, 0
-        with no_gradients_for(self.dis_a, self.dis_b):
+        with frozen(self.dis_a, self.dis_b):
             for arguments in (('a', 'b', x_a, x_b, leaves_a, leaves_b, noise_a),
                               ('b', 'a', x_b, x_a, leaves_b, leaves_a, noise_b)):
                 terms, objective = self.gen_losses(*arguments)
                 objective.backward()
                 losses.update({name: term.detach() for name, term in terms.items()})
                 total = total + objective.detach()
-        go_on_back(codes_a + codes_b, leaves_a + leaves_b)
-        self._step(self.gen_opt)
+        backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b)
+        stepped = self._step('gen')
         if self.ema:
-            self.ema.follow(self.gen_a, self.gen_b, self.iteration)
+            self.ema.update(self.gen_a, self.gen_b, self.iteration, stepped)
         return {**losses, 'loss_gen_total': total}
 
-    def _judged(self, a: str, x_a: Tensor, x_b: Tensor, x_ba: Tensor) -> tuple[Tensor, Tensor]:
-        """What the discriminator of domain a, and VGG where it has a weight, say of images translated into it."""
-        adversarial = adversarial_loss(getattr(self, f'dis_{a}')(x_ba), True, self.config['dis']['gan_type'],
-                                       of_generator=True)
-        perceptual = perceptual_loss(self.vgg, x_ba, x_b) if self.config['vgg_w'] > 0 else x_ba.new_zeros(())
-        return adversarial, perceptual
+    def _step(self, of: str) -> Tensor:
+        """Step an optimizer, 'gen' or 'dis', with the gradients that have accumulated: their mean over all processes,
+        clipped as `grad_clip` says. If one of them is not finite, the optimizer does not step.
 
-    def _step(self, optimizer: torch.optim.Adam) -> None:
-        """Step with the gradients that have gathered, the mean over all processes; not at all if one is not finite."""
+        Returns:
+            Whether it stepped, as a tensor: reading it here would wait for a GPU.
+        """
+        optimizer = self._optimizers()[of]
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         average_gradients(parameters)
-        gradients = [p.grad for p in parameters]
-        bad = ~torch.stack(torch._foreach_norm(gradients)).isfinite().all()
-        self._bad |= bad
-        if self.config.get('fused', True):
-            optimizer.found_inf = bad.float()   # the kernel looks at it itself: a GPU is not waited for
+        finite = self.clips[of]([p.grad for p in parameters])
+        self._bad |= ~finite
+        if self.config['fused']:
+            optimizer.found_inf = (~finite).float()   # the kernel reads it itself
             optimizer.step()
-        elif not bad:
+        elif finite:
             optimizer.step()
-        optimizer.zero_grad()   # now, not before the next: gradients of one update take no memory during the other
+        optimizer.zero_grad()   # here, not before the next update: gradients of one take no memory during the other
+        return finite
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
@@ -364,14 +329,18 @@ class Trainer(nn.Module):
         optimizers = {kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()}
         progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
         state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
+        state['grad_clip'] = {of: clip.memory() for of, clip in self.clips.items()}
         if memory := self._memory():
             state['memory'] = memory
         snapshots.write(Path(folder), step, networks, state, keep)
 
-    def resume(self, folder: str | Path) -> int:
+    def resume(self, folder: str | Path, before: int | None = None) -> int:
         """Load the newest snapshot that `save`, or the original, wrote whole into `folder`; the step of it.
 
         Newer files that cannot be used are named on stderr. Without a state the moments start anew.
+
+        Args:
+            before: take a snapshot of fewer than so many steps; None for the newest.
 
         Returns:
             The step; 0 if the folder holds no snapshot.
@@ -380,7 +349,7 @@ class Trainer(nn.Module):
             BadInput: a file that does not fit the config.
         """
         folder = Path(folder)
-        step, passed_over = snapshots.newest(folder)
+        step, passed_over = snapshots.newest(folder, before)
         for line in passed_over:
             print(f'{folder}: passed over {line}', file=sys.stderr)
         if step is None:
@@ -402,7 +371,9 @@ class Trainer(nn.Module):
             self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
             self._restore_display_styles(state.get('display_styles', {}))
             self._restore_memory(state.get('memory', {}))
-        except (TypeError, ValueError, AttributeError, RuntimeError):
+            for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
+                self.clips[of].restore(memory)
+        except (TypeError, ValueError, AttributeError, RuntimeError, KeyError):
             raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to go on '
                            f'with fresh moments') from None
         self.iteration = step
@@ -453,6 +424,7 @@ class MUNIT_Trainer(Trainer):
     """Multimodal unsupervised image-to-image translation (paper, section 3.2)."""
 
     Generator = AdaINGen
+    schema = MUNIT
 
     def __init__(self, config: dict):
         super().__init__(config)
@@ -511,7 +483,7 @@ class MUNIT_Trainer(Trainer):
         """
         s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
         with torch.no_grad():
-            (c_a, _), (c_b, _) = codes or self.encode(*self.soiled(x_a, x_b))
+            (c_a, _), (c_b, _) = codes or self.encode(*self.corrupted(x_a, x_b))
             x_ab, x_ba = self.translate(c_a.detach(), c_b.detach(), s_a, s_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
 
@@ -526,11 +498,11 @@ class MUNIT_Trainer(Trainer):
             also style_{offset, deviation, kl}_{a, b}.
         """
         s_a, s_b = self._draw_styles_for(x_a), self._draw_styles_for(x_b)
-        codes_a, codes_b = codes or self.encode(*self.soiled(x_a, x_b))
+        codes_a, codes_b = codes or self.encode(*self.corrupted(x_a, x_b))
         losses = self._step_generators(x_a, x_b, codes_a, codes_b, s_a, s_b)
-        if self.config.get('log_styles', False):
+        if self.config['log_styles']:
             for name, (_, s_prime) in (('a', codes_a), ('b', codes_b)):
-                statistics = self.style_statistics[name].follow(s_prime)
+                statistics = self.style_statistics[name].update(s_prime)
                 losses.update({f'style_{what}_{name}': value for what, value in statistics.items()})
         return losses
 
@@ -549,7 +521,7 @@ class MUNIT_Trainer(Trainer):
         Returns:
             The terms by name, and their weighted sum.
         """
-        w, gen_a, gen_b = self.config, getattr(self, f'gen_{a}'), getattr(self, f'gen_{b}')
+        w, gen_a, gen_b, dis_a = self.config, self.gens[a], self.gens[b], self.dises[a]
         (c_a, s_a_prime), (c_b, s_b_prime) = codes_a, codes_b
         # decode within the domain and across domains, both at once
         x_a_recon, x_ba = decode_together(gen_a, (c_a, s_a_prime), (c_b, s_a))
@@ -560,7 +532,8 @@ class MUNIT_Trainer(Trainer):
         # As in the original: neither side of the content term is detached.
         recon_c_b = reconstruction_loss(c_b_recon, c_b)            # equation 2
         recon_s_a = reconstruction_loss(s_a_recon, s_a)            # equation 3
-        adv_a, vgg_a = self._judged(a, x_a, x_b, x_ba)             # equation 4
+        adv_a = adversarial_loss(dis_a(x_ba), True, w['dis']['gan_type'], of_generator=True)    # equation 4
+        vgg_a = perceptual_loss(self.vgg, x_ba, x_b) if w['vgg_w'] > 0 else x_ba.new_zeros(())   # section 5.1
         cycrecon_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:
             # decode again: style-augmented cycle consistency
@@ -587,7 +560,7 @@ class MUNIT_Trainer(Trainer):
         """
         s_a_random, s_b_random = self._draw_styles(len(x_b)), self._draw_styles(len(x_a))
         gen_a, gen_b = gens = self.gens_to_show
-        guided = self.config.get('display_guided', False)
+        guided = self.config['display_guided']
 
         def rows(x: Tensor, own: nn.Module, other: nn.Module, guides: Tensor, fixed: Tensor, random: Tensor) -> list:
             rows = []
@@ -599,7 +572,7 @@ class MUNIT_Trainer(Trainer):
                 rows.append((x[i:i + 1], own.decode(content, style), *(other.decode(content, s) for s in styles)))
             return rows
 
-        with not_training(*gens):
+        with eval_mode(*gens):
             from_a = rows(x_a, gen_a, gen_b, x_b, self.s_b, s_b_random)
             from_b = rows(x_b, gen_b, gen_a, x_a, self.s_a, s_a_random)
         return tuple(torch.cat(images) for images in [*zip(*from_a, strict=True), *zip(*from_b, strict=True)])
@@ -607,7 +580,7 @@ class MUNIT_Trainer(Trainer):
     @torch.no_grad()
     def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         codes = {}
-        with not_training(*self.gens_to_show) as gens:
+        with eval_mode(*self.gens_to_show) as gens:
             for name, gen, images in zip('ab', gens, (x_a, x_b), strict=True):
                 codes[name] = torch.cat([gen.enc_style(image).flatten(1) for image in images.split(1)])
         return codes
@@ -621,6 +594,7 @@ class UNIT_Trainer(Trainer):
     """Unsupervised image-to-image translation networks (Liu et al., 2017): one shared latent space, one output."""
 
     Generator = VAEGen
+    schema = UNIT
     rows_of_sample = ('input', 'reconstruction', 'translation')
 
     @in_precision
@@ -649,7 +623,7 @@ class UNIT_Trainer(Trainer):
             loss_dis_a, loss_dis_b, loss_dis_total.
         """
         with torch.no_grad():
-            h_a, h_b = codes or self.encode(*self.soiled(x_a, x_b))
+            h_a, h_b = codes or self.encode(*self.corrupted(x_a, x_b))
             z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
             x_ab, x_ba = self.translate(z_a, z_b)
         return self._step_discriminators(x_a, x_b, x_ab, x_ba)
@@ -663,7 +637,7 @@ class UNIT_Trainer(Trainer):
         Returns:
             loss_gen_{recon_x, recon_kl, cyc_x, adv, vgg}_{a, b}, loss_gen_recon_kl_cyc_{aba, bab}, loss_gen_total.
         """
-        h_a, h_b = codes or self.encode(*self.soiled(x_a, x_b))
+        h_a, h_b = codes or self.encode(*self.corrupted(x_a, x_b))
         z_a, z_b = h_a + self._draw_noise_for(h_a), h_b + self._draw_noise_for(h_b)
         noise_ba, noise_ab = self._draw_noise_for(h_b), self._draw_noise_for(h_a)   # of x_ba and x_ab, encoded again
         return self._step_generators(x_a, x_b, (h_a, z_a), (h_b, z_b), noise_ba, noise_ab)
@@ -683,7 +657,7 @@ class UNIT_Trainer(Trainer):
         Returns:
             The terms by name, and their weighted sum.
         """
-        w, gen_a, gen_b = self.config, getattr(self, f'gen_{a}'), getattr(self, f'gen_{b}')
+        w, gen_a, gen_b, dis_a = self.config, self.gens[a], self.gens[b], self.dises[a]
         (h_a, z_a), (_, z_b) = codes_a, codes_b
         # decode within the domain and across domains, both at once
         x_a_recon, x_ba = decode_together(gen_a, (z_a,), (z_b,))
@@ -693,7 +667,8 @@ class UNIT_Trainer(Trainer):
         recon_x_a = reconstruction_loss(x_a_recon, x_a)
         recon_kl_a = kl_loss(h_a)
         recon_kl_cyc_bab = kl_loss(h_b_recon)
-        adv_a, vgg_a = self._judged(a, x_a, x_b, x_ba)
+        adv_a = adversarial_loss(dis_a(x_ba), True, w['dis']['gan_type'], of_generator=True)
+        vgg_a = perceptual_loss(self.vgg, x_ba, x_b) if w['vgg_w'] > 0 else x_ba.new_zeros(())
         cyc_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:
             # decode again: cycle consistency
@@ -718,7 +693,7 @@ class UNIT_Trainer(Trainer):
             x_a, its reconstruction, its translation; then the same three of x_b. All (N, C, H, W).
         """
         from_a, from_b = [], []
-        with not_training(*self.gens_to_show) as (gen_a, gen_b):
+        with eval_mode(*self.gens_to_show) as (gen_a, gen_b):
             for x in x_a.split(1):
                 h_a = gen_a.enc(x)
                 from_a.append((x, gen_a.decode(h_a), gen_b.decode(h_a)))

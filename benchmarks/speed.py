@@ -34,10 +34,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import networks
 import trainer as trainer_module
+from core import fast_ops
 from core.precision import autocast, set_deterministic, set_precision
 from data import EndlessBatches, ImageDataset, Transform, list_folder, stream
 from engine.config import load_config
-from train import Clock
+from engine.training import Clock
 
 WAYS = ('original', 'update')
 COMPILE = ('no', 'compile', 'graphs')
@@ -84,8 +85,8 @@ def as_the_original():
     def apart(gen, *codes):
         return tuple(gen.decode(*code) for code in codes)
 
-    def plain(block, x):
-        return block.conv(block.pad(F.interpolate(x, scale_factor=2)))
+    def plain(block, x, adain=None):
+        return block.activation(block.norm(block.conv(block.pad(F.interpolate(x, scale_factor=2)))))
 
     def planes(x, scale, shift, eps):
         n, c, h, w = x.shape
@@ -117,10 +118,10 @@ def as_the_original():
             mock.patch.object(trainer_module.Trainer, '_step_generators', step_generators), \
             mock.patch.object(trainer_module.MUNIT_Trainer, 'dis_update', dis_update), \
             mock.patch.object(trainer_module, 'judge_together', lambda dis, fake, real: (dis(fake), dis(real))), \
-            mock.patch.object(trainer_module, 'no_gradients_for', lambda *_: contextlib.nullcontext()), \
-            mock.patch.object(networks.UpsampleConv2dBlock, '_upsample_and_convolve', plain), \
+            mock.patch.object(trainer_module, 'frozen', lambda *_: contextlib.nullcontext()), \
+            mock.patch.object(networks.UpsampleConv2dBlock, 'forward', plain), \
             mock.patch.object(networks.ToImageConv2dBlock, 'forward', networks.Conv2dBlock.forward), \
-            mock.patch.object(networks, '_normalize_planes', planes), \
+            mock.patch.object(fast_ops, 'normalize_planes', planes), \
             mock.patch.object(networks.LayerNorm, 'forward', layer_norm):
         yield
 

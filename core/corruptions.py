@@ -11,10 +11,10 @@ from torch import Tensor
 
 SPECKS, GAPS, SMUDGES, STROKES = 16, 6, 3, 3      # so many of each on an image that has any
 KINDS = 5
-NUMBERS = KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5   # that `soil` wants for an image
+NOISE_PARAMS = KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5   # that `add_sketch_noise` wants for an image
 
 
-def soil(images: Tensor, numbers: Tensor) -> Tensor:
+def add_sketch_noise(images: Tensor, numbers: Tensor) -> Tensor:
     """Images with dirt on them, which depends on `numbers` alone and looks alike at all sizes.
 
     Each kind of dirt is on half of the images; one in 32 stays clean. What is paper and what is ink is told from the
@@ -22,7 +22,7 @@ def soil(images: Tensor, numbers: Tensor) -> Tensor:
 
     Args:
         images: (N, C, H, W) in [-1, 1].
-        numbers: (N, NUMBERS), uniform in [0, 1).
+        numbers: (N, NOISE_PARAMS), uniform in [0, 1).
 
     Returns:
         (N, C, H, W) in [-1, 1].

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 STYLES_REMEMBERED = 1000   # about so many of the last styles make the statistics
 
 
-class WeightAverage(nn.Module):
+class EMA(nn.Module):
     """Generators whose weights are the exponential moving average of those that are trained.
 
     A single step of a GAN overshoots; the average of many is steadier, and its pictures are mostly the better ones.
@@ -23,11 +23,18 @@ class WeightAverage(nn.Module):
         self.decay = decay
 
     @torch.no_grad()
-    def follow(self, gen_a: nn.Module, gen_b: nn.Module, steps: int) -> None:
-        """Take up the weights after `steps` steps."""
-        decay = min(self.decay, (1 + steps) / (10 + steps))
+    def update(self, gen_a: nn.Module, gen_b: nn.Module, steps: int, stepped: Tensor | None = None) -> None:
+        """Include the weights after `steps` steps in the average.
+
+        Args:
+            stepped: whether the last step was taken, as a tensor; a skipped one does not count. None: it was.
+        """
+        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
+        if stepped is not None:
+            weight = torch.where(stepped, weight, 0.0)
         for own, gen in ((self.a, gen_a), (self.b, gen_b)):
-            torch._foreach_lerp_(list(own.parameters()), [p.detach() for p in gen.parameters()], 1 - decay)
+            for average, parameter in zip(own.parameters(), gen.parameters(), strict=True):
+                average.lerp_(parameter.detach(), weight)
             for kept, fresh in zip(own.buffers(), gen.buffers(), strict=True):
                 kept.copy_(fresh)   # counters, and directions of spectral norm: nothing that has a mean
 
@@ -45,7 +52,7 @@ class StyleStatistics(nn.Module):
             self.register_buffer(name, of_prior)
 
     @torch.no_grad()
-    def follow(self, styles: Tensor) -> dict[str, Tensor]:
+    def update(self, styles: Tensor) -> dict[str, Tensor]:
         """Take up styles (N, style_dim, 1, 1), and say how far they are from N(0, 1).
 
         Returns:

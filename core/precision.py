@@ -6,6 +6,7 @@
            and the losses stay in 32 bits
 """
 import contextlib
+import functools
 import os
 
 import torch
@@ -41,3 +42,12 @@ def set_deterministic(deterministic: bool) -> None:
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')   # cuBLAS wants to be told before its first product
+
+
+def in_precision(method):
+    """Let a method of a trainer call its networks in the precision that its config asks for."""
+    @functools.wraps(method)
+    def in_that_precision(self, *args):
+        with autocast(self.config['precision'], self.device):
+            return method(self, *args)
+    return in_that_precision

@@ -52,10 +52,14 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
     _drop_older(folder, step, keep)
 
 
-def newest(folder: Path) -> tuple[int | None, list[str]]:
-    """The step of the newest snapshot that can be used, and why newer ones cannot: a line each."""
+def newest(folder: Path, before: int | None = None) -> tuple[int | None, list[str]]:
+    """The step of the newest snapshot that can be used, of fewer than `before` steps where that is given, and why newer
+    ones cannot: a line each.
+    """
     passed_over = []
     for step in sorted(_steps(folder, 'gen') | _steps(folder, 'dis') | _steps(folder, 'state'), reverse=True):
+        if before is not None and step >= before:
+            continue
         fault = _fault(folder, step)
         if not fault:
             return step, passed_over

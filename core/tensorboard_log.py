@@ -62,6 +62,10 @@ class Log:
         """A picture (3, H, W) in [0, 1]."""
         self._add(summary.image(name, picture), step)
 
+    def add_text(self, name: str, text: str, step: int) -> None:
+        """A line of text."""
+        self._add(summary.text(name, text), step)
+
     def add_histogram(self, name: str, values: np.ndarray, step: int) -> None:
         """How values of any shape are spread; those that are not finite are left out, nothing is written of none."""
         values = values[np.isfinite(values)].astype(np.float64).clip(-OUTERMOST, OUTERMOST)

@@ -51,7 +51,7 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
             faults += _check_section(config[name], keys, schema.name, trainer, name + '.')
     faults += _check_data_keys(config)
     if config.get('cuda_graphs') is True and config.get('compile') is False:
-        faults.append('cuda_graphs: wants compile: true, which makes what is recorded')
+        faults.append('cuda_graphs requires compile: true')
     gen = config.get('gen') if isinstance(config.get('gen'), dict) else {}
     if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
         # What is computed again would be so with weights that are an iteration of the norm ahead.
@@ -90,6 +90,10 @@ def _check_value(value: Any, key: Key) -> tuple[Any, str]:
     """The value as the key's type, and what is wrong with it ('' if nothing)."""
     wanted = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
               dict: 'a section of its own'}[key.type]
+    if key.words and value in key.words:
+        return value, ''
+    if key.words:
+        wanted = ', '.join(key.words) + f' or {wanted}'
     if key.choices:
         wanted = 'one of ' + ', '.join(map(str, key.choices))
     converted = _convert(value, key.type)

@@ -19,6 +19,7 @@ class Key(NamedTuple):
     choices: tuple = ()
     low: float | None = None
     high: float | None = None
+    words: tuple = ()      # texts that are allowed beside the numbers
     trainers: tuple = ()   # none: all. A method of one's own needs what the one needs whose schema it takes
 
 
@@ -81,6 +82,10 @@ KEYS = {
     'recon_h_w': weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
     'vgg_w': weight(),
     'dis_lr': Key(float, low=1e-12, default=GIVEN_ELSEWHERE),
+    'grad_clip': Key(float, low=1e-12, default='none', words=('none', 'auto')),
+    'grad_clip_factor': Key(float, low=1, default=4.0),
+    'on_divergence': choice('say', 'rollback', 'stop', default='say'),
+    'max_rollbacks': count(default=3),
     'ema_decay': Key(float, low=0, high=0.999999, default=0.0),
     'dirty': choice('none', 'a', 'b', default='none'),
     'display_guided': Key(bool, default=False, trainers=('MUNIT',)),
@@ -163,6 +168,16 @@ def discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> b
                 return False
         height, width = (height + 1) // 2, (width + 1) // 2
     return True
+
+
+def with_defaults(config: dict, schema: Schema) -> dict:
+    """The config with the defaults of the keys that it does not have; the config itself stays as it is."""
+    def filled(section: dict, keys: dict[str, Key]) -> dict:
+        return {**{name: key.default for name, key in keys.items() if key.default not in (REQUIRED, GIVEN_ELSEWHERE)},
+                **section}
+
+    config = filled(config, schema.keys)
+    return {**config, 'gen': filled(config['gen'], schema.gen), 'dis': filled(config['dis'], schema.dis)}
 
 
 MUNIT = Schema('MUNIT', KEYS, GEN_KEYS, DIS_KEYS, partial(check_sizes, smallest=2 ** STYLE_HALVINGS))

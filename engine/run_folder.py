@@ -28,7 +28,7 @@ METRICS = ('loss_gen_total', 'loss_dis_total')   # that stand beside the hyperpa
 STYLE_NUMBERS = 16                               # of a style code, that have a histogram each
 
 
-class Run:
+class RunFolder:
     """Folders, lock, config, pictures, page, log and progress bar of a run.
 
     Args:
@@ -52,6 +52,12 @@ class Run:
         if self.writes:
             with contextlib.suppress(OSError):   # a full disk under the job's log is no reason to end the run
                 self.bar.write(line)
+
+    def say_error(self, line: str) -> None:
+        """A line on stderr, above the progress bar."""
+        if self.writes:
+            with contextlib.suppress(OSError):
+                self.bar.write(line, file=sys.stderr)
 
     def lock(self) -> None:
         """Make the folders and claim them; the claim ends with the process, however that ends.
@@ -90,7 +96,7 @@ class Run:
         self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
         if resumed:
             cut_back(self.logs, step)
-            self.report.take_up(step, self.logs)
+            self.report.resume_from(step, self.logs)
         self.log = Log(self.logs, step)
         self.log.add_settings({**settings_of(self.config, self.trainer), 'trainer': self.trainer}, METRICS)
         self.write_page(step)
@@ -106,6 +112,23 @@ class Run:
         self.report.curves.add(losses, step, time.time())
         totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
         self.bar.set_postfix(totals, refresh=False)
+
+    def mark(self, step: int, line: str) -> None:
+        """Mark an event at a step on the page's curves and in TensorBoard."""
+        if self.writes:
+            self.report.events.append([step, line])
+            self.log.add_text('events', line, step)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: the run goes on from there."""
+        if not self.writes:
+            return
+        self.log.close()
+        cut_back(self.logs, step)
+        self.report.resume_from(step, self.logs)
+        self.log = Log(self.logs, step)
+        self.bar.n = self.bar.last_print_n = step
+        self.bar.refresh()
 
     def write_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
         """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture.

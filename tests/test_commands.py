@@ -657,8 +657,8 @@ def test_a_batch_without_images_is_refused(run, tmp_path, capsys, folder):
 
 def test_an_error_in_mid_run_ends_it_and_its_loader_workers(run, tmp_path):
     program = ('import sys, train, trainer\n'
-               'from data import BadInput\n'
-               'from utils import run_command\n'
+               'from core.errors import BadInput\n'
+               'from engine.cli import run_command\n'
                'def fail(*_): raise BadInput("the disk is on fire")\n'
                'trainer.MUNIT_Trainer.update = fail\n'
                'run_command(train.main)\n')

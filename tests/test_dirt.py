@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.corruptions import GAPS, KINDS, NUMBERS, SMUDGES, SPECKS, STROKES, soil
+from core.corruptions import GAPS, KINDS, NOISE_PARAMS, SMUDGES, SPECKS, STROKES, add_sketch_noise
 from engine.cli import run_command
 from scripts import draw_dirty_twin
 
@@ -20,26 +20,26 @@ def drawing(size=64, paper=1.0):
 
 def numbers(*kinds, seed=0):
     """Numbers that put these kinds of dirt on an image, and no others."""
-    drawn = torch.rand(1, NUMBERS, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.rand(1, NOISE_PARAMS, generator=torch.Generator().manual_seed(seed))
     drawn[:, :KINDS] = 0.9
     drawn[:, list(kinds)] = 0.1
     return drawn
 
 
 def test_numbers_for_all_dirt():
-    assert NUMBERS == KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5
+    assert NOISE_PARAMS == KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5
 
 
 def test_without_dirt_the_image_is_as_it_was():
     image = drawing()
-    torch.testing.assert_close(soil(image, numbers()), image, atol=1e-6, rtol=0)
+    torch.testing.assert_close(add_sketch_noise(image, numbers()), image, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize('paper', [1.0, -1.0])
 @pytest.mark.parametrize('kind', [SECOND, STROKE, SPECK, SMUDGE])
 def test_dirt_puts_ink_on_paper(kind, paper):
     image = drawing(paper=paper)
-    dirty = soil(image, numbers(kind))
+    dirty = add_sketch_noise(image, numbers(kind))
     more = (image - dirty) * paper      # towards the ink
     assert more.max() > 0.05 and more.min() > -1e-5
     assert -1 <= dirty.min() and dirty.max() <= 1
@@ -48,28 +48,28 @@ def test_dirt_puts_ink_on_paper(kind, paper):
 @pytest.mark.parametrize('paper', [1.0, -1.0])
 def test_gaps_take_ink_away(paper):
     image = drawing(paper=paper)
-    taken = [((soil(image, numbers(GAP, seed=seed)) - image) * paper) for seed in range(20)]
+    taken = [((add_sketch_noise(image, numbers(GAP, seed=seed)) - image) * paper) for seed in range(20)]
     assert all(one.min() > -1e-5 for one in taken) and max(one.max() for one in taken) > 1
 
 
 def test_images_of_a_batch_have_dirt_of_their_own():
-    images, each = drawing().expand(3, -1, -1, -1), torch.rand(3, NUMBERS)
-    together = soil(images, each)
+    images, each = drawing().expand(3, -1, -1, -1), torch.rand(3, NOISE_PARAMS)
+    together = add_sketch_noise(images, each)
     for i in range(3):
-        torch.testing.assert_close(together[i:i + 1], soil(images[i:i + 1], each[i:i + 1]))
+        torch.testing.assert_close(together[i:i + 1], add_sketch_noise(images[i:i + 1], each[i:i + 1]))
     assert not torch.equal(together[0], together[1])
 
 
 def test_dirt_looks_alike_at_all_sizes():
     each = numbers(SPECK, SMUDGE, STROKE, seed=3)
-    small, large = soil(drawing(64), each), soil(drawing(256), each)
+    small, large = add_sketch_noise(drawing(64), each), add_sketch_noise(drawing(256), each)
     reduced = torch.nn.functional.avg_pool2d(large, 4)
     assert (reduced - small).abs().mean() < 0.05 * 2
 
 
 def test_colours_and_wide_images():
     images = torch.rand(2, 3, 40, 56) * 2 - 1
-    dirty = soil(images, torch.zeros(2, NUMBERS))
+    dirty = add_sketch_noise(images, torch.zeros(2, NOISE_PARAMS))
     assert dirty.shape == images.shape and dirty.isfinite().all()
 
 

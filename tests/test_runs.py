@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.errors import BadInput
 from core.tensorboard_log import Log, cut_back, scalars
-from engine.run_folder import Run
+from engine.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32, 'display_size': 2,
@@ -179,7 +179,7 @@ def test_fine_tuning_starts_from_a_checkpoints_weights(uninterrupted, data, tmp_
 def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, tmp_path, capsys):
     config = write_config(tmp_path, data, max_iter=1, num_workers=0)
     opts = type('Options', (), {'config': str(config), 'output_path': str(tmp_path), 'trainer': 'MUNIT'})
-    run = Run(opts, {})
+    run = RunFolder(opts, {})
     run.lock()
     second = train(config, tmp_path)
     assert second.returncode == 2 and len(second.stderr.splitlines()) == 1 and 'another run' in second.stderr
@@ -192,11 +192,11 @@ def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
     wait_for(tmp_path / 'outputs/tiny/checkpoints/optimizer.pt', process)
     opts = type('Options', (), {'config': tmp_path / 'tiny.yaml', 'output_path': tmp_path, 'trainer': 'MUNIT'})
     with pytest.raises(BadInput, match='another run'):
-        Run(opts, {}).lock()
+        RunFolder(opts, {}).lock()
     workers = psutil.Process(process.pid).children(recursive=True)
     process.kill()   # it alone, as the system does it that is out of memory
     process.wait()
-    Run(opts, {}).lock()
+    RunFolder(opts, {}).lock()
     assert any(worker.is_running() for worker in workers)
     psutil.wait_procs(workers, timeout=30)
     process.communicate()
@@ -206,8 +206,10 @@ def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
 
 def broken_train(patch: str) -> tuple[str, str]:
     """train.py as a program with some lines before it starts."""
-    return '-c', ('import sys; sys.path.insert(0, "."); import torch, snapshots, train, trainer, run, report, logs\n'
-                  f'from utils import run_command\n{patch}\nrun_command(train.main)')
+    return '-c', ('import sys; sys.path.insert(0, "."); import torch, train, trainer\n'
+                  'from core import snapshots, tensorboard_log as logs\nfrom engine import run_folder as run\n'
+                  'from engine.run_page import page as report\nfrom engine.cli import run_command\n'
+                  f'{patch}\nrun_command(train.main)')
 
 
 def test_a_run_whose_gradients_stay_infinite_ends_with_its_good_weights_and_names_the_images(data, tmp_path):
@@ -281,11 +283,11 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninter
 def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):
     """What Python could not write it tries to write again when the file is closed."""
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
-    patch = ('import resource\nhonest = run.Run.start\n'
+    patch = ('import resource\nhonest = run.RunFolder.start\n'
              'def start(*args):\n'
              '    honest(*args)\n'
              f'    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n'
-             'run.Run.start = start')
+             'run.RunFolder.start = start')
     done = train(config, tmp_path, program=broken_train(patch))
     assert done.returncode == 4, done.stderr
     assert done.stderr.count('File too large') == 1 and 'Traceback' not in done.stderr
@@ -374,7 +376,8 @@ def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
     config = write_config(tmp_path, data, max_iter=10 ** 6, num_workers=0)
     program = tmp_path / 'broken_train.py'
     program.write_text('import os, sys\n' f'sys.path.insert(0, {str(ROOT)!r})\n'
-                       'import train, trainer\nfrom data import BadInput\nfrom utils import run_command\n'
+                       'import train, trainer\nfrom core.errors import BadInput\n'
+                       'from engine.cli import run_command\n'
                        'honest = trainer.MUNIT_Trainer.update\n'
                        'def update(self, *images):\n'
                        '    if self.iteration > 3 and os.environ["RANK"] == "1":\n'

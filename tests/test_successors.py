@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from parity import config_with, waves
 
-from core.ema import StyleStatistics, WeightAverage
+from core.ema import EMA, StyleStatistics
 from engine.config import check_config
 from engine.translator import Translator
 from networks import AdaINGen
@@ -55,12 +55,12 @@ def test_the_discriminators_can_have_a_rate_of_their_own():
 
 def test_the_average_of_weights_is_the_weighted_mean_of_them():
     gen = AdaINGen(3, config_with(**SMALL)['gen'])
-    average = WeightAverage(gen, gen, 0.5)
+    average = EMA(gen, gen, 0.5)
     first = copy.deepcopy(gen.state_dict())
     with torch.no_grad():
         for p in gen.parameters():
             p.add_(1)
-    average.follow(gen, gen, steps=1000)
+    average.update(gen, gen, steps=1000)
     for name, value in average.a.named_parameters():
         torch.testing.assert_close(value, first[name] + 0.5)
     assert not any(p.requires_grad for p in average.parameters())
@@ -68,22 +68,22 @@ def test_the_average_of_weights_is_the_weighted_mean_of_them():
 
 def test_the_average_begins_quickly():
     gen = AdaINGen(3, config_with(**SMALL)['gen'])
-    average = WeightAverage(gen, gen, 0.9999)
+    average = EMA(gen, gen, 0.9999)
     with torch.no_grad():
         for p in gen.parameters():
             p.zero_()
-    average.follow(gen, gen, steps=1)
+    average.update(gen, gen, steps=1)
     assert average.a.mlp.model[0].fc.weight.abs().max() < 0.2 * 2   # 2 of 11 are left
 
 
 def test_statistics_of_styles_tell_a_shift_and_a_wrong_spread():
     statistics = StyleStatistics(2)
     for _ in range(300):
-        found = statistics.follow(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1) + 0.5 * torch.randn(20, 2, 1, 1))
+        found = statistics.update(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1) + 0.5 * torch.randn(20, 2, 1, 1))
     assert found['offset'].item() == pytest.approx(0.5 ** 0.5, abs=0.05)      # √((1 + 0) / 2)
     assert found['deviation'].item() == pytest.approx(0.5, abs=0.05)
     assert found['kl'].item() > 0.5
-    assert StyleStatistics(8).follow(torch.randn(1000, 8, 1, 1))['kl'].item() < 0.02
+    assert StyleStatistics(8).update(torch.randn(1000, 8, 1, 1))['kl'].item() < 0.02
 
 
 @pytest.mark.parametrize('trainer_class, changes', [
@@ -190,7 +190,7 @@ def test_dirt_is_seen_by_the_encoder_and_by_nothing_else(monkeypatch):
     trainer = MUNIT_Trainer(config_with(dirty='a', **SMALL))
     x_a, x_b = images(trainer.config)
     dirt = 0.5 * torch.ones_like(x_a)
-    monkeypatch.setattr('trainer.soil', lambda x, numbers: x - dirt)
+    monkeypatch.setattr('trainer.add_sketch_noise', lambda x, numbers: x - dirt)
     reference = copy.deepcopy(trainer)
     torch.manual_seed(1)
     losses = trainer.gen_update(x_a, x_b)

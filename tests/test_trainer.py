@@ -173,8 +173,7 @@ def test_sample_keeps_one_style_fixed_and_draws_the_other():
 @pytest.mark.parametrize('config, rates', [
     ({'lr': 1.0, 'lr_policy': 'step', 'step_size': 2, 'gamma': 0.5}, [1, 0.5, 0.5, 0.25, 0.25]),
     ({'lr': 1.0, 'lr_policy': 'step', 'step_size': 1, 'gamma': 0.1}, [0.1, 0.01, 0.001, 0.0001, 0.00001]),
-    ({'lr': 1.0, 'lr_policy': 'constant'}, [1, 1, 1, 1, 1]),
-    ({'lr': 1.0}, [1, 1, 1, 1, 1])])
+    ({'lr': 1.0, 'lr_policy': 'constant'}, [1, 1, 1, 1, 1])])
 def test_the_schedule_steps_before_the_update(config, rates):
     assert [learning_rate(config, i) for i in range(5)] == pytest.approx(rates)
 

@@ -150,14 +150,16 @@ class Report:
         self.curves = Curves()
         self.pictures: dict[str, list[int]] = {split: [] for split in SPLITS}   # steps with numbered pictures
         self.current: int | None = None                                          # the step of ..._train_current.jpg
+        self.events: list[list] = []                                             # [step, line], marked on the curves
 
-    def take_up(self, step: int, logs: Path) -> None:
+    def resume_from(self, step: int, logs: Path) -> None:
         """Go on with what an earlier part of the run has shown, up to `step`."""
         before = read_data(self.folder)
         for split, steps in (before['pictures'] if before else find_pictures(self.folder)).items():
             self.pictures[split] = [one for one in steps if one <= step]
         if before and before['current'] is not None and before['current'] <= step:
             self.current = before['current']
+        self.events = list((before or {}).get('events', []))
         self.curves = Curves.of_log(logs)
 
     def add_picture(self, split: str, step: int, current: bool) -> None:
@@ -180,7 +182,8 @@ class Report:
             OSError: the disk is full, or fails; what was there stays as it was.
         """
         data = {**self.about, 'step': step, 'state': state, 'written': round(time.time(), 1),
-                'pace': self.curves.pace(), 'pictures': self.pictures, 'current': self.current, **changing,
+                'pace': self.curves.pace(), 'pictures': self.pictures, 'current': self.current,
+                'events': self.events, **changing,
                 'curves': self.curves.data()}
         # The data first: a page that is opened in between shows what is there already.
         replace_text(self.folder / 'run.js', f'showRun({as_script(data)});\n')

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.autograd_utils import frozen
+from core.precision import in_precision
 from extras.baselines.networks import CodeEncoder, PatchDiscriminator, ResnetGenerator, UNetGenerator, init_weights
+from extras.baselines.schemas import BICYCLEGAN, CYCLEGAN, CYCLEGAN_NOISE
 from networks import gaussian_noise
-from trainer import Trainer, adversarial_loss, in_precision, no_gradients_for, reconstruction_loss
+from trainer import Trainer, adversarial_loss, reconstruction_loss
 
 
 class ImagePool:
@@ -65,7 +68,7 @@ class BaselineTrainer(Trainer):
 
     def __init__(self, config: dict):
         nn.Module.__init__(self)
-        self._begin(config)
+        config = self._begin(config)
         self._build()
         parts = self._parts()
         self.gen_opt, self.dis_opt = (self._adam(of, *parts[of].values()) for of in ('gen', 'dis'))
@@ -107,6 +110,8 @@ class BaselineTrainer(Trainer):
 class CycleGAN_Trainer(BaselineTrainer):
     """CycleGAN (Zhu et al., 2017) with dropout in its generators, in training and at test, as the paper compared it."""
 
+    schema = CYCLEGAN
+
     rows_of_sample = ('input', 'translation', 'another draw of dropout and noise', 'there and back')
 
     def _build(self) -> None:
@@ -140,10 +145,10 @@ class CycleGAN_Trainer(BaselineTrainer):
         """
         self.gen_opt.zero_grad()   # of what others may have left
         x_ab, x_ba = fakes or self.translate(x_a, x_b)
-        with no_gradients_for(self.dis_a, self.dis_b):
+        with frozen(self.dis_a, self.dis_b):
             losses, objective = self.gen_losses(x_a, x_b, x_ab, x_ba)
         objective.backward()
-        self._step(self.gen_opt)
+        self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
     @in_precision
@@ -181,7 +186,7 @@ class CycleGAN_Trainer(BaselineTrainer):
             loss = self.dis_loss(a, real, self.pools[a].swap(fake))
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
-        self._step(self.dis_opt)
+        self._step('dis')
         return {**losses, 'loss_dis_total': self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])}
 
     @in_precision
@@ -223,6 +228,8 @@ class CycleGANNoise_Trainer(CycleGAN_Trainer):
     The paper gives neither its size nor how it is drawn for the way back: 8 values here, drawn anew for each call.
     """
 
+    schema = CYCLEGAN_NOISE
+
     def _make_generator(self, input_dim: int, output_dim: int) -> nn.Module:
         return UNetGenerator(input_dim, output_dim, self.config['gen'], everywhere=False)
 
@@ -250,6 +257,8 @@ class BicycleGAN_Trainer(BaselineTrainer):
     random one (cLR-GAN). The two discriminators look at B alone: the first sees the first half's pictures as real, the
     second those of the other half.
     """
+
+    schema = BICYCLEGAN
 
     rows_of_sample = ('input', 'its pair', "translation with the pair's code", 'code that stays the same over the run',
                       'random code')
@@ -323,10 +332,10 @@ class BicycleGAN_Trainer(BaselineTrainer):
         """
         self.gen_opt.zero_grad()   # of what others may have left
         fakes = fakes or self.translate(x_a, x_b)
-        with no_gradients_for(self.dis_b, self.dis_b2):
+        with frozen(self.dis_b, self.dis_b2):
             losses, objective = self.gen_losses(x_b, fakes)
         objective.backward()
-        self._step(self.gen_opt)
+        self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
     @in_precision
@@ -342,7 +351,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         recon_x = reconstruction_loss(fakes['x_encoded'], x_b[:len(x_b) // 2])
         kl = kl_loss(fakes['mean'], fakes['log_variance'])
         # The encoder must not learn to find codes that the generator hides in its pictures.
-        with no_gradients_for(self.enc_b):
+        with frozen(self.enc_b):
             mean_random, _ = self.encode(fakes['x_random'])
         latent = reconstruction_loss(mean_random, fakes['z_random'])
 
@@ -372,7 +381,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         loss2 = self.dis_loss(self.dis_b2, x_b[half:], fakes['x_random'].detach())
         total = self.config['gan_w'] * loss + self.config['gan2_w'] * loss2
         total.backward()
-        self._step(self.dis_opt)
+        self._step('dis')
         return {'loss_dis_b': loss.detach(), 'loss_dis_b2': loss2.detach(), 'loss_dis_total': total.detach()}
 
     @in_precision

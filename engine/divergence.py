@@ -1,0 +1,116 @@
+"""Telling a training that diverges from one that is merely noisy.
+
+Two rules, by name:
+
+    explosion        the norm of an optimizer's gradients is above 20 times its running median twice within 10 steps
+    reconstruction   a reconstruction error is above 3 times its running median for 50 steps
+
+Single spikes are usual in GANs, and recover. A divergence counts as resolved after 200 steps in which neither holds.
+"""
+import statistics
+from collections import deque
+from typing import NamedTuple
+
+MEMORY = 200            # observations that the running medians look back
+ENOUGH = 50             # observations before a median is trusted
+SPIKE = 20              # times the median
+SPIKES, WITHIN = 2, 10  # that many spikes within so many steps
+LOST = 3                # times the median
+LOST_STEPS = 50
+CALM_STEPS = 200
+
+
+class Divergence(NamedTuple):
+    """What a rule found: the step at which it began, the rule's name, and what it saw."""
+    step: int
+    rule: str
+    what: str
+
+
+class DivergenceWatch:
+    """Follows gradient norms and reconstruction errors, and says when training begins to diverge."""
+
+    def __init__(self):
+        self.history: dict[str, deque[float]] = {}
+        self.spikes: dict[str, list[int]] = {}
+        self.lost_since: dict[str, int] = {}
+        self.since = 0        # the step at which a divergence that is not resolved began; 0: none
+        self.last_sign = 0    # the last step at which a rule saw something
+
+    def observe(self, step: int, norms: dict[str, list[float]], losses: dict[str, float]) -> Divergence | None:
+        """Look at an iteration; the divergence that becomes certain with it, or None.
+
+        Args:
+            step: iterations done.
+            norms: for each optimizer the norms of the steps since the last call, the newest last.
+            losses: the terms of this iteration, by name; reconstruction errors are told by their names.
+        """
+        found = [self._explosion(step - len(values) + 1 + i, f'gradients of {name}', value)
+                 for name, values in norms.items() for i, value in enumerate(values)]
+        found += [self._reconstruction(step, name, value) for name, value in losses.items() if _is_reconstruction(name)]
+        found = [one for one in found if one]
+        if found and not self.since:
+            self.since = found[0].step
+            return found[0]
+        if self.since and step - self.last_sign >= CALM_STEPS:
+            self.since = 0
+        return None
+
+    def _explosion(self, step: int, name: str, value: float) -> Divergence | None:
+        median = self._median(name)
+        if median is None or value <= SPIKE * median:
+            self._remember(name, value)
+            return None
+        self.last_sign = step
+        spikes = self.spikes[name] = [earlier for earlier in self.spikes.get(name, []) if step - earlier < WITHIN]
+        spikes.append(step)
+        if len(spikes) < SPIKES:
+            return None
+        return Divergence(spikes[0], 'explosion', f'{name} have a norm of {value:.3g}, {value / median:.0f} times the '
+                                                  f'usual {median:.3g}')
+
+    def _reconstruction(self, step: int, name: str, value: float) -> Divergence | None:
+        median = self._median(name)
+        if median is None or value <= LOST * median:
+            self.lost_since.pop(name, None)
+            self._remember(name, value)
+            return None
+        first = self.lost_since.setdefault(name, step)
+        if step - first + 1 < LOST_STEPS:
+            return None
+        self.last_sign = step
+        return Divergence(first, 'reconstruction', f'{name} is {value:.3g}, {value / median:.1f} times the usual '
+                                                   f'{median:.3g}, for {step - first + 1} steps')
+
+    def _median(self, name: str) -> float | None:
+        history = self.history.get(name, ())
+        return statistics.median(history) if len(history) >= ENOUGH else None
+
+    def _remember(self, name: str, value: float) -> None:
+        if abs(value) < float('inf'):   # NaN and infinite values are counted elsewhere
+            self.history.setdefault(name, deque(maxlen=MEMORY)).append(value)
+
+    def memory(self) -> dict:
+        """Plain values from which `restore` makes the same watch."""
+        return {'history': {name: list(values) for name, values in self.history.items()},
+                'spikes': {name: list(steps) for name, steps in self.spikes.items()},
+                'lost_since': dict(self.lost_since), 'since': self.since, 'last_sign': self.last_sign}
+
+    def restore(self, memory: dict) -> None:
+        """Take over what `memory` returned.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            self.history = {str(name): deque((float(value) for value in values), maxlen=MEMORY)
+                            for name, values in memory['history'].items()}
+            self.spikes = {str(name): [int(step) for step in steps] for name, steps in memory['spikes'].items()}
+            self.lost_since = {str(name): int(step) for name, step in memory['lost_since'].items()}
+            self.since, self.last_sign = int(memory['since']), int(memory['last_sign'])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'not the memory of a divergence watch: {error}') from None
+
+
+def _is_reconstruction(name: str) -> bool:
+    return name.startswith('loss_gen_') and any(part in name for part in ('recon_x', 'recon_c', 'cyc_x'))

@@ -1,0 +1,393 @@
+"""Around the training loop: data and its order, faults, signals, and what is written when.
+
+`train.py` states the loop; everything here is what a long run needs beside it.
+"""
+import contextlib
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from core import distributed
+from core.device import name_of_device, peak_memory, reason_of
+from core.errors import BadInput, RunEnded
+from data import (
+    EndlessBatches,
+    describe_images,
+    display_set,
+    first_images,
+    mixed_seed,
+    stream,
+    training_set,
+    workers_of,
+)
+from engine.divergence import Divergence, DivergenceWatch
+from engine.paired_data import PairDataset, align
+from engine.run_folder import RunFolder
+from trainer import Trainer
+
+TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+HALVED_STEPS = 1000          # after a rollback, at half the learning rates
+
+
+class TrainingImages:
+    """The images of a run: both training sets, and the ones that its pictures show.
+
+    Args:
+        config: as `config.load_config` returns it.
+        paired: whether files of the same name in A and B are pairs.
+    """
+
+    def __init__(self, config: dict, paired: bool):
+        self.config, self.paired = config, paired
+        self.sets = [training_set(config, domain) for domain in 'ab']
+        self.shown_sets = {split: [display_set(config, split, domain) for domain in 'ab']
+                           for split in ('train', 'test')}
+        for of_both in (self.sets, *self.shown_sets.values()) if paired else ():
+            align(*of_both)
+
+    def describe(self) -> list[str]:
+        """A line for each set: how many images, of which sizes and channels."""
+        return [describe_images(split + domain, dataset.paths, dataset.channels)
+                for split, datasets in (('train', self.sets), ('test', self.shown_sets['test']))
+                for domain, dataset in zip('AB', datasets, strict=True)]
+
+    def shown(self) -> dict[str, list[Tensor]]:
+        """The images that pictures of the run show, by split: (N, C, H, W) of A and of B."""
+        return {split: [first_images(dataset, self.config['display_size']) for dataset in datasets]
+                for split, datasets in self.shown_sets.items()}
+
+    def too_many_broken(self) -> bool:
+        """Whether more files could not be read than `max_bad_images` allows."""
+        return sum(int(dataset.broken.sum()) for dataset in self.sets) > self.config['max_bad_images']
+
+
+class Batches:
+    """The endless batches of both domains from a place on, in an order that depends on the seed alone.
+
+    Args:
+        images: of the run.
+        seed: of the run.
+        drawn: how many images of each domain were drawn already, over all processes.
+        pinned: whether the images go to a CUDA device.
+    """
+
+    def __init__(self, images: TrainingImages, seed: int, drawn: int, pinned: bool):
+        config, self.images = images.config, images
+        self.orders = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(seed, domain), drawn,
+                                      distributed.rank(), distributed.world_size())
+                       for dataset, domain in zip(images.sets, 'aa' if images.paired else 'ab', strict=True)]
+        streamed = [PairDataset(*images.sets)] if images.paired else images.sets
+        self.streams = [stream(dataset, order, workers_of(config), pinned)
+                        for dataset, order in zip(streamed, self.orders, strict=False)]
+        self.pairs = streamed[0].split(self.streams[0]) if images.paired else zip(*self.streams, strict=True)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.pairs)
+
+    def names(self, places: Iterable[int]) -> str:
+        """The files at these places of the order, of both domains."""
+        return ', '.join(str(dataset.paths[order.draw(place).index])
+                         for place in places for dataset, order in zip(self.images.sets, self.orders, strict=True))
+
+    def close(self) -> None:
+        """Stop the threads and processes that read."""
+        for of_domain in self.streams:
+            of_domain.close()
+
+
+class TrainingLoop:
+    """One run of `train.py`: passes batches on, counts steps, writes what is due, and notices when to stop.
+
+    Args:
+        trainer: on its device, resumed where the run goes on.
+        images: of the run.
+        run: its folders; locked.
+        seed: of the run.
+        start: iterations done already.
+        resume_command: the command line that goes on with this run.
+    """
+
+    def __init__(self, trainer: Trainer, images: TrainingImages, run: RunFolder, seed: int, start: int,
+                 resume_command: str):
+        self.trainer, self.images, self.run, self.config = trainer, images, run, trainer.config
+        self.device, self.seed, self.start, self.step = trainer.device, seed, start, start
+        self.resume_command = resume_command
+        self.layout = torch.channels_last if self.config['channels_last'] else torch.contiguous_format
+        self.places = self.config['batch_size'] * distributed.world_size()   # images of a domain in an iteration
+        self.shown = images.shown()
+        self.watch = DivergenceWatch()
+        if 'watch' in trainer.progress:
+            self.watch.restore(trainer.progress['watch'])
+        self.reason, self.bad_in_a_row, self.looked_at = 0, 0, start
+        self.open_batches()
+
+    # -- what the loop in train.py calls, in its order ----------------------------------------------------------------
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images of A and B (N, C, H, W) on the device, until the run is at `max_iter`."""
+        while self.step < self.config['max_iter']:
+            x_a, x_b = next(self.clock)
+            # Noise depends on the seed and the step alone, so that a resumed run draws what an unbroken one does; after
+            # a rollback it is other noise.
+            rollbacks = self.trainer.progress.get('rollbacks', 0)
+            torch.manual_seed(mixed_seed(self.seed, 'noise', self.step, *([rollbacks] if rollbacks else [])))
+            yield tuple(x.to(self.device, non_blocking=True, memory_format=self.layout) for x in (x_a, x_b))
+
+    def count(self) -> int:
+        """Count the iteration that is done, and look for a reason to stop; the number of iterations done."""
+        self.step += 1
+        self.trainer.progress['drawn'] = self.drawn + (self.step - self.opened_at) * self.places
+        self.reason = distributed.agreed(max(self.stop.asked(),
+                                             TOO_MANY_BAD_IMAGES if self.images.too_many_broken() else 0))
+        if self.due('log_iter') or self.device.type == 'cpu':   # elsewhere, reading it means waiting
+            self.bad_in_a_row = int(self.trainer.bad_in_a_row)
+        self._say_speed()
+        return self.step
+
+    @property
+    def last(self) -> bool:
+        """Whether the run ends with this iteration."""
+        return bool(self.step == self.config['max_iter'] or self.reason
+                    or self.bad_in_a_row >= self.config['max_bad_steps'])
+
+    def due(self, key: str) -> bool:
+        """Whether this iteration is one of those that a key such as `log_iter` names."""
+        return self.step % self.config[key] == 0
+
+    def log(self, losses: dict[str, Tensor]) -> None:
+        """Log the losses, the norms of the gradients, and what was skipped or clipped."""
+        values = distributed.average(losses)
+        for of, clip in self.trainer.clips.items():
+            norms = clip.last_norms(1)
+            values |= {f'grad_norm_{of}': norms[-1]} if norms else {}
+            clipped = int(clip.clipped)
+            values |= {f'clipped_steps_{of}': clipped} if clipped else {}
+        bad = int(self.trainer.bad_steps)
+        self.run.write_losses({**values, **({'bad_steps': bad} if bad else {})}, self.step)
+
+    def save_pictures(self, split: str, postfix: str) -> None:
+        """Write the pictures of a split."""
+        if self.run.writes:
+            rows = self.trainer.sample(*(images.to(self.device) for images in self.shown[split]))
+            self.run.write_pictures(rows, self.trainer.rows_of_sample, f'{split}_{postfix}', self.step)
+
+    def save_samples(self) -> None:
+        """Write the numbered pictures of test and training images, and log how their style codes are spread."""
+        self.save_pictures('test', f'{self.step:08d}')
+        self.save_pictures('train', f'{self.step:08d}')
+        if self.run.writes:
+            codes = [self.trainer.style_codes(*(images.to(self.device) for images in of_split))
+                     for of_split in self.shown.values()]
+            self.run.write_styles({name: torch.cat([of_split[name] for of_split in codes]) for name in codes[0]},
+                                  self.step)
+
+    def save_snapshot(self) -> None:
+        """Write a snapshot. While a divergence is not resolved, none of the earlier ones is dropped."""
+        if self.run.writes:
+            self.trainer.progress['watch'] = self.watch.memory()
+            self.trainer.save(self.run.checkpoints, self.step, 0 if self.watch.since else self.config['keep_snapshots'])
+            self.run.say(f'saved {self.run.checkpoints / f"gen_{self.step:08d}.pt"}')
+
+    # -- divergence ---------------------------------------------------------------------------------------------------
+
+    def rolled_back(self, losses: dict[str, Tensor]) -> bool:
+        """Look whether training diverges, and do as `on_divergence` says; whether the run is at an earlier step now.
+
+        On a CPU every iteration is looked at; on a GPU, where that means to wait for it, and with several processes,
+        those that are logged.
+        """
+        if not self.due('log_iter') and (self.device.type != 'cpu' or distributed.world_size() > 1):
+            return False
+        count, self.looked_at = self.step - self.looked_at, self.step
+        norms = {of: clip.last_norms(count) for of, clip in self.trainer.clips.items()}
+        found = self.watch.observe(self.step, norms, distributed.average(losses))
+        if not found:
+            return False
+        return self._answer(found)
+
+    def _answer(self, found: Divergence) -> bool:
+        line = (f'step {self.step}: training diverges since step {found.step} ({found.rule}: {found.what}); the last '
+                f'images: {self.names_of_last_batches(2)}')
+        if self.config['on_divergence'] == 'rollback':
+            self._roll_back(found)
+            return True
+        self.run.mark(found.step, line)
+        if self.config['on_divergence'] == 'stop':
+            raise self._ended(3, line)
+        self.run.say_error(line)
+        return False
+
+    def _roll_back(self, found: Divergence) -> None:
+        """Go on from the newest snapshot before a divergence, with other noise and, for a while, half the rates."""
+        rollbacks = self.trainer.progress.get('rollbacks', 0) + 1
+        if rollbacks > self.config['max_rollbacks']:
+            raise self._ended(3, f'step {self.step}: training diverges again after {rollbacks - 1} rollbacks '
+                                 f'(max_rollbacks): lower lr and dis_lr, or set grad_clip: auto')
+        before = self.step
+        step = self.trainer.resume(self.run.checkpoints, before=found.step)
+        if not step:
+            raise self._ended(3, f'step {before}: training diverges, and there is no snapshot from before step '
+                                 f'{found.step} to roll back to; lower snapshot_save_iter')
+        self.trainer.progress |= {'rollbacks': rollbacks, 'halved_until': before + HALVED_STEPS}
+        self.watch = DivergenceWatch()
+        self.step = self.looked_at = step
+        self.batches_read.close()
+        self.open_batches()
+        self.run.rewind(step)
+        line = (f'step {before}: training diverges since step {found.step} ({found.rule}: {found.what}); rolled back '
+                f'to step {step} (rollback {rollbacks} of {self.config["max_rollbacks"]}), with other noise and half '
+                f'the learning rates up to step {before + HALVED_STEPS}')
+        self.run.mark(found.step, line)
+        self.run.say_error(line)
+
+    # -- start, faults and end ----------------------------------------------------------------------------------------
+
+    def open_batches(self) -> None:
+        """Read batches from the place in their order at which the trainer stands."""
+        self.opened_at = self.step
+        self.drawn = self.trainer.progress.get('drawn', self.step * self.places)
+        self.batches_read = Batches(self.images, self.seed, self.drawn, self.device.type == 'cuda')
+        self.clock = Clock(self.batches_read)
+
+    @contextlib.contextmanager
+    def running(self, resumed: bool, overrides: dict, about: dict) -> Iterator[None]:
+        """Open log, page and bar, and turn what can go wrong in a run into one line and an exit status."""
+        self.stop = StopSignal()
+        try:
+            self.run.start(self.start, resumed, overrides, about, self.device)
+            yield
+            self._raise_reasons()
+        except OSError as error:
+            if error.errno not in DISK_FAULTS:
+                raise
+            raise self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror}; the last whole '
+                                 f'snapshot in {self.run.checkpoints} stays. Make room') from None
+        except torch.OutOfMemoryError:
+            config = self.config
+            raise RunEnded(2, f'out of memory on {self.device}: batch_size {config["batch_size"]}, crop '
+                              f'{config["crop_image_height"]}×{config["crop_image_width"]}, gen.dim '
+                              f'{config["gen"]["dim"]}, dis.dim {config["dis"]["dim"]}; lower one of them, or set '
+                              f'precision: bf16 or checkpoint_activations: true') from None
+        except RuntimeError as error:
+            if self.config['compile'] and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                raise BadInput(f'compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); '
+                               f'leave it out, or install what compiles for {self.device.type}') from None
+            if 'DataLoader worker' not in str(error):
+                raise
+            self.save_snapshot()
+            raise self._ended(3, f'a process that reads images has died after step {self.step} '
+                                 f'({str(error).splitlines()[0]})') from None
+        finally:
+            self.batches_read.close()
+            if error := sys.exc_info()[1]:
+                self.run.end(self.step, 'failed', str(error) or type(error).__name__)
+            self.run.close()
+
+    def conclude(self) -> int:
+        """Say how the run ended; its exit status."""
+        run, step = self.run, self.step
+        if step < self.config['max_iter']:
+            name = signal.Signals(self.reason).name
+            run.end(step, 'stopped', name)
+            run.say(f'stopped by {name} after step {step}; to go on: {self.resume_command}')
+            return 128 + self.reason
+        run.end(step, 'finished')
+        run.say(f'finished {step} iterations, {self.clock.share_waiting():.0%} of the time waiting for data\n'
+                f'  pictures     {run.folder / "index.html"}\n'
+                f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {run.logs}')
+        return 0
+
+    def names_of_last_batches(self, count: int) -> str:
+        """The files of the last iterations' batches, four of each domain at most."""
+        drawn = self.trainer.progress['drawn']
+        return self.batches_read.names(range(max(0, drawn - min(count * self.places, 4)), drawn))
+
+    def _raise_reasons(self) -> None:
+        if self.bad_in_a_row >= self.config['max_bad_steps']:
+            raise self._ended(3, f'the gradients of {self.bad_in_a_row} iterations in a row up to step {self.step} '
+                                 f'were not finite; none of them changed the weights. Look at the last images, '
+                                 f'{self.names_of_last_batches(self.bad_in_a_row)}')
+        if self.reason == TOO_MANY_BAD_IMAGES:
+            raise self._ended(3, f'more than max_bad_images {self.config["max_bad_images"]} images could not be read '
+                                 f'(named above)')
+
+    def _ended(self, status: int, why: str) -> RunEnded:
+        return RunEnded(status, f'{why}; to go on: {self.resume_command}')
+
+    def _say_speed(self) -> None:
+        done = self.step - self.opened_at
+        if done == 1:
+            self.run.say(f'step {self.step}: {self.clock.seconds():.2f} s'
+                         + (' with compiling' if self.config['compile'] else '')
+                         + f', peak memory {peak_memory(self.device)}')
+        if done == 11:
+            self.run.say(f'steps {self.opened_at + 2} to {self.step}: {self.clock.seconds_of_later_steps():.3f} s/it, '
+                         f'{self.clock.share_waiting():.0%} of it waiting for data')
+
+
+def facts_of(trainer: Trainer, seed: int) -> list[tuple[str, str]]:
+    """What the page of a run says of device, precision and seed."""
+    processes = f', {distributed.world_size()} processes' if distributed.world_size() > 1 else ''
+    return [('Device', name_of_device(trainer.device) + processes), ('Precision', trainer.config['precision']),
+            ('Seed', str(seed))]
+
+
+class Clock:
+    """Passes batches on, and measures what share of the time is spent waiting for them."""
+
+    def __init__(self, batches: Iterable):
+        self.batches, self.count, self.waited = iter(batches), 0, 0.0
+        self.begin = self.first = time.perf_counter()
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self):
+        before = time.perf_counter()
+        batch = next(self.batches)
+        now = time.perf_counter()
+        self.count += 1
+        if self.count == 2:   # the first iteration starts workers, kernels and much else: left out
+            self.first, self.waited = before, 0.0
+        self.waited += now - before
+        return batch
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.begin
+
+    def seconds_of_later_steps(self) -> float:
+        """Seconds an iteration, the first left out."""
+        return (time.perf_counter() - self.first) / max(1, self.count - 1)
+
+    def share_waiting(self) -> float:
+        """The share of the time since the first iteration that was spent waiting for data."""
+        return self.waited / max(1e-9, time.perf_counter() - self.first) if self.count > 1 else 0.0
+
+
+class StopSignal:
+    """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does; a second SIGINT kills."""
+
+    def __init__(self):
+        self.number, self.parent = 0, os.getppid()
+        for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
+            if hasattr(signal, name):   # the last not on Windows
+                signal.signal(getattr(signal, name), self._remember)
+
+    def asked(self) -> int:
+        """The signal that asks the run to stop, or 0. Processes whose torchrun was killed take that for SIGTERM."""
+        if distributed.world_size() > 1 and os.getppid() != self.parent:
+            return int(signal.SIGTERM)
+        return int(self.number)
+
+    def _remember(self, number: int, _) -> None:
+        self.number = number
+        if number == signal.SIGINT:   # schedulers may send the others twice
+            signal.signal(number, signal.SIG_DFL)
