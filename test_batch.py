@@ -28,14 +28,6 @@ from engine.cli import TranslationParser, at_least, run_command
 from engine.config import load_config
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
 from engine.translator import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
-from extras.metrics.deep_metrics import (
-    class_probabilities,
-    conditional_inception_score,
-    conditional_mean_divergence,
-    inception_score,
-    load_inception,
-    mean_divergence,
-)
 from utils import to_bytes, to_host, to_picture, write_output
 
 BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
@@ -93,12 +85,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f'translated {done} images into {output_folders[0]}'
           + (f' … {output_folders[-1]}' if len(output_folders) > 1 else '')
           + f', {done / (time.perf_counter() - start):.3g} images/s')
-    if opts.compute_IS and done:
-        print(f'Inception Score: {inception_score(torch.cat(probabilities))}')
-        print(f'  as the paper states it, without exponent: {mean_divergence(torch.cat(probabilities))}')
-    if opts.compute_CIS and done:
-        print(f'Conditional Inception Score: {conditional_inception_score(probabilities)}')
-        print(f'  as the paper states it, without exponent: {conditional_mean_divergence(probabilities)}')
+    if inception is not None and done:
+        print_scores(opts, probabilities)
     if done < len(paths):
         print(f'--input_folder {opts.input_folder}: {len(paths) - done} of {len(paths)} images could not be read '
               f'(named above)', file=sys.stderr)
@@ -141,6 +129,7 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
                 if not opts.output_only:
                     beside.call(write_input, image, opts)
             if inception is not None:
+                from extras.metrics.deep_metrics import class_probabilities
                 found = class_probabilities(inception, outputs.flatten(0, 1)).split(outputs.shape[1])
                 probabilities.update(zip([image.position for image in batch], found, strict=True))
             done += len(batch)
@@ -220,7 +209,19 @@ def load_classifier(opts):
     if not path:
         raise BadInput(f'{flag}: missing; --compute_IS and --compute_CIS need the state_dict of an Inception-v3 '
                        f'that was trained on the classes of the target domain')
+    from extras.metrics.deep_metrics import load_inception  # here, so that translating needs no extras
     return load_inception(path, flag)
+
+
+def print_scores(opts, probabilities: list[Tensor]) -> None:
+    """Print the scores that were asked for, of p(y|x) of each input's outputs (S, classes)."""
+    from extras.metrics import deep_metrics as metrics
+    if opts.compute_IS:
+        print(f'Inception Score: {metrics.inception_score(torch.cat(probabilities))}')
+        print(f'  as the paper states it, without exponent: {metrics.mean_divergence(torch.cat(probabilities))}')
+    if opts.compute_CIS:
+        print(f'Conditional Inception Score: {metrics.conditional_inception_score(probabilities)}')
+        print(f'  as the paper states it, without exponent: {metrics.conditional_mean_divergence(probabilities)}')
 
 
 def make_output_folders(opts, samples: bool) -> list[Path]:

@@ -122,9 +122,7 @@ class TrainingLoop:
         self.layout = torch.channels_last if self.config['channels_last'] else torch.contiguous_format
         self.places = self.config['batch_size'] * distributed.world_size()   # images of a domain in an iteration
         self.shown = images.shown()
-        self.watch = DivergenceWatch()
-        if 'watch' in trainer.progress:
-            self.watch.restore(trainer.progress['watch'])
+        self.watch = self._watch_of_snapshot()
         self.reason, self.bad_in_a_row, self.looked_at = 0, 0, start
         self.open_batches()
 
@@ -224,6 +222,12 @@ class TrainingLoop:
         self.run.say_error(line)
         return False
 
+    def _watch_of_snapshot(self) -> DivergenceWatch:
+        watch = DivergenceWatch()
+        if 'watch' in self.trainer.progress:
+            watch.restore(self.trainer.progress['watch'])
+        return watch
+
     def _roll_back(self, found: Divergence) -> None:
         """Go on from the newest snapshot before a divergence, with other noise and, for a while, half the rates."""
         rollbacks = self.trainer.progress.get('rollbacks', 0) + 1
@@ -236,7 +240,7 @@ class TrainingLoop:
             raise self._ended(3, f'step {before}: training diverges, and there is no snapshot from before step '
                                  f'{found.step} to roll back to; lower snapshot_save_iter')
         self.trainer.progress |= {'rollbacks': rollbacks, 'halved_until': before + HALVED_STEPS}
-        self.watch = DivergenceWatch()
+        self.watch = self._watch_of_snapshot()
         self.step = self.looked_at = step
         self.batches_read.close()
         self.open_batches()

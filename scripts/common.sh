@@ -35,7 +35,7 @@ ensure_venv() {
 
     # A file may include another (-r), so a change in any of them counts as a change in each.
     local file hash note=$ROOT/.venv/requirements.installed missing=()
-    hash=$(cat requirements.txt requirements/*.txt | "$PY" -c 'import hashlib, sys
+    hash=$({ cat requirements.txt requirements/*.txt 2>/dev/null || true; } | "$PY" -c 'import hashlib, sys
 print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
     for file in "$@"; do
         [ -f "$file" ] || fail "there is no requirement file '$file'"

@@ -462,8 +462,8 @@ def test_a_config_that_is_sound_can_train(name, size):
 
 def test_the_registry_names_classes_that_are_there():
     for name, method in METHODS.items():
-        assert trainer_class(name).__name__ == method.trainer.split('.')[1]
-        assert translator_class(name).__name__ == method.translator.split('.')[1]
+        assert trainer_class(name).__name__ == method.trainer.split('.')[-1]
+        assert translator_class(name).__name__ == method.translator.split('.')[-1]
     assert trainer_class('CycleGANNoise') is CycleGANNoise_Trainer
     assert (trainer_class('CycleGAN'), trainer_class('BicycleGAN')) == (CycleGAN_Trainer, BicycleGAN_Trainer)
 

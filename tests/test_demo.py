@@ -394,7 +394,7 @@ def test_other_pages_other_hosts_and_what_gradio_would_open_are_shut_out(server)
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
     with socket.create_connection(('127.0.0.1', urllib.parse.urlsplit(server).port), timeout=10) as connection:
         connection.sendall(f'POST /demo/style?way=a2b HTTP/1.1\r\nHost: localhost\r\nContent-Length: '
-                           f'{server.MOST_BYTES + 1}\r\n\r\n'.encode())
+                           f'{demo_server.MOST_BYTES + 1}\r\n\r\n'.encode())
         assert b' 413 ' in connection.recv(100)
     chunk = b'x' * 2 ** 20
     with pytest.raises((ConnectionError, AssertionError)):   # without a length, it is cut off on its way
@@ -408,7 +408,7 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     answers = []
     body = asked(size=128, styles=[CODE] * 12)
     threads = [threading.Thread(target=lambda: answers.append(request(server, '/demo/translate', body)))
-               for _ in range(3 * server.MOST_WAITING)]
+               for _ in range(3 * demo_server.MOST_WAITING)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -416,7 +416,7 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     done = [answer for status, answer in answers if status == 200]
     busy = [answer for status, answer in answers if status == 503]
     assert len(answers) == len(threads) == len(done) + len(busy)
-    assert len(done) >= server.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
+    assert len(done) >= demo_server.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
     assert busy and all('the model is busy' in answer['error'] for answer in busy)
     assert request(server, '/demo/translate', asked())[0] == 200   # and then it goes on
 

@@ -617,12 +617,12 @@ def test_fuzzed_inputs_are_read_or_refused(tmp_path, kind):
 
 
 def test_the_fuzzer_reports_what_fails(tmp_path):
-    program = ('import sys, os, runpy, config\n'
+    program = ('import sys, os, runpy\nfrom engine import config\n'
                'def load_config(path, *_, **__):\n'
                '    os.system("touch " + str(path.parent / "executed")); raise KeyError("a fault")\n'
                'config.load_config = load_config\n'
                f'sys.argv = ["fuzz.py", "--kind", "config", "--n", "3", "--keep", {str(tmp_path)!r}]\n'
-               f'runpy.run_path({str(ROOT / "scripts" / "fuzz.py")!r}, run_name="__main__")\n')
+               f'runpy.run_path({str(ROOT / "tests" / "stress" / "fuzz_readers.py")!r}, run_name="__main__")\n')
     done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, text=True, capture_output=True, timeout=60)
     assert done.returncode == 1
     assert 'KeyError' in done.stdout and 'a payload ran' in done.stdout and len(list(tmp_path.iterdir())) == 3

@@ -54,5 +54,5 @@ def test_its_figures_hold_for_data_that_nobody_has_seen(tmp_path):
 
 @pytest.mark.parametrize('name', ['demo.png', 'demo_over_time.png'])
 def test_its_pictures_are_there(name):
-    with Image.open(ROOT / 'docs' / name) as picture:
+    with Image.open(ROOT / 'docs' / 'images' / name) as picture:
         assert picture.width > 400
