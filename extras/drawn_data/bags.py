@@ -1,6 +1,7 @@
 """Handbags: totes, clutches, satchels and bowling bags.
 
-Handbags are built around x = 0, standing on y = 0, y pointing up.
+Each function draws a random handbag and returns its parts in painting order. A handbag is centred at x = 0 and stands
+on y = 0; y points up.
 """
 from __future__ import annotations
 
@@ -27,7 +28,15 @@ from extras.drawn_data.shapes import (
 def panel(
     bottom: float, top: float, height: float, radii: tuple[float, float], bulge: float = 0.0, sag: float = 0.0
 ) -> Points:
-    """Bag front: half widths at the bottom and top, corner radii (bottom, top), bulging sides, sagging top edge."""
+    """Return the outline of a bag front (n, 2).
+
+    Args:
+        bottom, top: half widths at the bottom and at the top.
+        height: height of the front.
+        radii: radii of the bottom and top corners.
+        bulge: relative widening of the sides at mid-height.
+        sag: how far the middle of the top edge is lowered.
+    """
     low, high = radii
     corners = [(-bottom, 0), (bottom, 0), (top, height), (-top, height)]
     outline = resample(rounded(corners, [low, low, high, high]), 0.015, closed=True)
@@ -38,7 +47,7 @@ def panel(
 
 
 def handle_arc(half: float, base: float, rise: float, square: float, x: float = 0.0) -> Points:
-    """Handle from (x - half, base) up and over to (x + half, base); ``square`` from 0 (pointed arc) to 1 (broad)."""
+    """Return a handle from (x - half, base) to (x + half, base). ``square`` is 0 for a pointed arc, 1 for broad."""
     shoulder = (0.62 + 0.26 * square) * half
     return curve(
         (x - half, base), (x - half * (0.92 + 0.08 * square), base + 0.55 * rise),
@@ -50,13 +59,13 @@ def handle_arc(half: float, base: float, rise: float, square: float, x: float = 
 
 
 def strip(y0: float, y1: float, name: str, role: str, stitched: bool = False) -> Part:
-    """Band across the whole bag between two heights; the bag clips it."""
+    """Return a band across the bag between two heights. It extends beyond the bag, which clips it."""
     row = [Stroke(np.array([(-1.0, y), (1.0, y)]), dashed=True) for y in (y0 + 0.022, y1 - 0.022)] if stitched else []
     return Part(name, np.array([(-1.0, y0), (1.0, y0), (1.0, y1), (-1.0, y1)]), role, row)
 
 
 def tote(rng: np.random.Generator) -> list[Part]:
-    """Open bag with two handles."""
+    """Return an open bag with two handles."""
     u = rng.uniform
     height = u(0.58, 0.88)
     bottom = u(0.36, 0.5)
@@ -107,7 +116,7 @@ def tote(rng: np.random.Generator) -> list[Part]:
 
 
 def flap_edge(half: float, height: float, depth: float, shape: str) -> Points:
-    """Outline of a flap hanging ``depth`` down from a bag's top edge; ``shape`` is square, round or pointed."""
+    """Return the outline of a flap that hangs ``depth`` below the top edge; ``shape`` is square, round or pointed."""
     y = height - depth
     corners = [(half, height), (-half, height)]
     if shape == 'pointed':
@@ -123,7 +132,7 @@ def flap_edge(half: float, height: float, depth: float, shape: str) -> Points:
 
 
 def clutch(rng: np.random.Generator) -> list[Part]:
-    """Flat bag without a strap, or with a wrist loop or chain, and a flap with a clasp."""
+    """Return a flat bag with a flap and a clasp, and optionally a wrist loop or a chain."""
     u = rng.uniform
     height = u(0.46, 0.66)
     half = 0.5
@@ -161,7 +170,7 @@ def clutch(rng: np.random.Generator) -> list[Part]:
 
 
 def satchel(rng: np.random.Generator) -> list[Part]:
-    """Boxy bag with a flap held by buckled straps."""
+    """Return a box-shaped bag whose flap is held by buckled straps."""
     u = rng.uniform
     height = u(0.58, 0.76)
     half = 0.5
@@ -211,7 +220,7 @@ def satchel(rng: np.random.Generator) -> list[Part]:
 
 
 def bowler(rng: np.random.Generator) -> list[Part]:
-    """Dome-shaped bag with a zip along its top and two short handles."""
+    """Return a dome-shaped bag with a zip along the top and two short handles."""
     u = rng.uniform
     height = u(0.5, 0.68)
     shoulder = u(0.36, 0.46)

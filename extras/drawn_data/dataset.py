@@ -1,4 +1,4 @@
-"""Data sets."""
+"""Data sets of drawn objects: their settings, pictures, factors and files."""
 from __future__ import annotations
 
 import json
@@ -12,28 +12,29 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from core.errors import BadInput
 from extras.drawn_data.bags import bowler, clutch, satchel, tote
 from extras.drawn_data.patterns import Style, choose_style
 from extras.drawn_data.rendering import draw_edges, draw_picture
 from extras.drawn_data.shapes import Design, Part, Points
 from extras.drawn_data.shoes import ballerina, boot, loafer, pump, trainer
 
-DRAWING_VERSION = 1  # raise it when the drawing changes, so that older folders are not taken for up to date
+DRAWING_VERSION = 1  # increment when the drawing changes, so that older folders count as outdated
 MIN_SIZE, MAX_SIZE = 64, 512
 MAX_COUNT = 99_999  # file names have five digits
-SPLIT_NUMBERS = {'trainA': 0, 'trainB': 1, 'test': 2, 'train': 3}  # the last for --paired
+SPLIT_NUMBERS = {'trainA': 0, 'trainB': 1, 'test': 2, 'train': 3}  # part of the seed; "train" is for --paired
 FOLDERS = ('trainA', 'trainB', 'testA', 'testB')
 
 FAMILIES: dict[str, dict[str, Callable[[np.random.Generator], list[Part]]]] = {
     'shoes': {'pump': pump, 'boot': boot, 'trainer': trainer, 'loafer': loafer, 'ballerina': ballerina},
     'handbags': {'tote': tote, 'clutch': clutch, 'satchel': satchel, 'bowler': bowler},
 }
-WEIGHTS = {'loafer': 0.6, 'ballerina': 0.6}  # how often a family is drawn; 1 where not named
+WEIGHTS = {'loafer': 0.6, 'ballerina': 0.6}  # relative frequency of a family; 1 if not listed
 SINGULAR = {'shoes': 'shoe', 'handbags': 'handbag'}
 
 
 def design_object(rng: np.random.Generator, objects: Sequence[str]) -> Design:
-    """Draw one object of the given kinds ("shoes", "handbags") at random and place it in the unit frame."""
+    """Draw a random object of one of the given kinds ("shoes", "handbags") and place it in the unit frame."""
     kind = objects[rng.integers(len(objects))]
     weights = np.array([WEIGHTS.get(name, 1.0) for name in FAMILIES[kind]])
     family = str(rng.choice(list(FAMILIES[kind]), p=weights / weights.sum()))
@@ -42,7 +43,7 @@ def design_object(rng: np.random.Generator, objects: Sequence[str]) -> Design:
     angle = math.radians(rng.normal(0, 2.5 if kind == 'shoes' else 2.0))
     flipped = bool(rng.random() < 0.5)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    # Low shoes are stretched upwards a little: true to life they would leave most of the frame empty.
+    # Low shoes are stretched vertically; with realistic proportions they would leave most of the frame empty.
     width, height = np.ptp(np.vstack([part.points for part in parts]), axis=0)
     stretch = 1 + rng.uniform(0.3, 0.75) * max(0.0, 0.75 - height / width)
     turn = np.diag([-1.0 if flipped else 1.0, -1.0]) @ turn @ np.diag([1.0, stretch])
@@ -58,13 +59,9 @@ def design_object(rng: np.random.Generator, objects: Sequence[str]) -> Design:
     return Design(SINGULAR[kind], family, [part.mapped(place, scale) for part in parts], flipped)
 
 
-class SettingsError(Exception):
-    """A setting that cannot be used; the message is one line for the user."""
-
-
 @dataclass(frozen=True)
 class Settings:
-    """What is to be drawn.  Two folders drawn with equal settings hold the same bytes."""
+    """What to draw. Equal settings produce byte-identical folders."""
 
     objects: tuple[str, ...] = ('shoes', 'handbags')
     train: int = 1000
@@ -74,26 +71,30 @@ class Settings:
     paired: bool = False
 
     def check(self) -> None:
-        """Raise ``SettingsError`` with a line that names the first flag out of its range."""
+        """Check the ranges of all settings.
+
+        Raises:
+            BadInput: a setting is out of range; the message names the first such flag.
+        """
         for name in self.objects:
             if name not in FAMILIES:
-                raise SettingsError(f"--objects {name}: unknown object, choose from {', '.join(FAMILIES)}")
+                raise BadInput(f"--objects {name}: unknown object, choose from {', '.join(FAMILIES)}")
         if not self.objects:
-            raise SettingsError(f"--objects: name at least one of {', '.join(FAMILIES)}")
+            raise BadInput(f"--objects: name at least one of {', '.join(FAMILIES)}")
         if not MIN_SIZE <= self.size <= MAX_SIZE:
-            raise SettingsError(f'--size {self.size}: must be from {MIN_SIZE} to {MAX_SIZE} pixels')
+            raise BadInput(f'--size {self.size}: must be from {MIN_SIZE} to {MAX_SIZE} pixels')
         for flag, value in (('--train', self.train), ('--test', self.test)):
             if not 0 <= value <= MAX_COUNT:
-                raise SettingsError(f'{flag} {value}: must be from 0 to {MAX_COUNT}')
+                raise BadInput(f'{flag} {value}: must be from 0 to {MAX_COUNT}')
         if self.seed < 0:
-            raise SettingsError(f'--seed {self.seed}: must be 0 or more')
+            raise BadInput(f'--seed {self.seed}: must be 0 or more')
 
     def counts(self) -> dict[str, int]:
-        """Number of pictures in each folder."""
+        """Return the number of pictures in each folder."""
         return {folder: self.test if folder.startswith('test') else self.train for folder in FOLDERS}
 
     def record(self) -> dict:
-        """The settings as written to ``drawn.json``."""
+        """Return the settings as they are written to ``drawn.json``."""
         return {
             'version': DRAWING_VERSION,
             'objects': list(self.objects),
@@ -107,7 +108,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Drawing:
-    """One object with its look, its line drawing and its picture (each drawn only when asked for)."""
+    """An object and its style, which can be rendered as a line drawing or as a coloured picture."""
 
     design: Design
     style: Style
@@ -115,25 +116,28 @@ class Drawing:
     ink_seed: int
 
     def edges(self) -> Image.Image:
+        """Render the line drawing."""
         return draw_edges(self.design, self.size, np.random.default_rng(self.ink_seed))
 
     def picture(self) -> Image.Image:
+        """Render the coloured picture."""
         return draw_picture(self.design, self.style, self.size)
 
 
 def make_drawing(settings: Settings, split: str, index: int) -> Drawing:
-    """Object ``index`` of a split of ``SPLIT_NUMBERS``; it depends on nothing but seed, split and index."""
+    """Return object ``index`` of a split in ``SPLIT_NUMBERS``. It depends on the seed, the split and the index only."""
     rng = np.random.default_rng([settings.seed, SPLIT_NUMBERS[split], index])
     design = design_object(rng, settings.objects)
     return Drawing(design, choose_style(rng), settings.size, int(rng.integers(2**31)))
 
 
 def factors(drawing: Drawing, file_name: str, seed: int) -> dict:
-    """What a picture shows, ready for JSON.
+    """Return the ground-truth factors of a picture as JSON-serialisable values.
 
-    ``body`` lists the outlines (pixels, x right and y down) that carry the body's colour and pattern, ``covered`` the
-    outlines of parts of other colours painted over them: the body's colour is found inside the former and outside the
-    latter.  A covering outline may reach beyond the object; thin laces, seams and stitches are not listed.
+    ``body`` lists the outlines (in pixels, x to the right, y down) that have the colour and pattern of the body.
+    ``covered`` lists the outlines of differently coloured parts painted over them, so the body is visible inside the
+    former and outside the latter. Covering outlines may extend beyond the object. Thin laces, seams and stitches are
+    not listed.
     """
     design, style = drawing.design, drawing.style
     parts = [part for part in design.walk() if part.role != 'none']
@@ -162,49 +166,54 @@ def factors(drawing: Drawing, file_name: str, seed: int) -> dict:
 
 
 def save(image: Image.Image, path: Path) -> None:
-    """JPEG of quality 95 with full colour resolution."""
+    """Save an image as JPEG of quality 95 without chroma subsampling."""
     image.save(path, quality=95, subsampling=0)
 
 
 def already_drawn(output: Path, settings: Settings) -> bool:
-    """Whether ``output`` holds the complete set of just these settings."""
+    """Return whether ``output`` holds a complete data set with exactly these settings."""
     try:
         if json.loads((output / 'drawn.json').read_text()) != settings.record():
             return False
-    except (OSError, ValueError):  # no marker, or a damaged one
+    except (OSError, ValueError):  # missing or damaged marker
         return False
     return all(len(list((output / folder).glob('*.jpg'))) == count for folder, count in settings.counts().items())
 
 
 def prepare_output(output: Path, overwrite: bool) -> None:
-    """Make the four folders, empty.  Pictures found there are refused, or removed with ``overwrite``."""
+    """Create the four folders, or empty them with ``overwrite``.
+
+    Raises:
+        BadInput: the folders contain files and ``overwrite`` is false, contain files that this program did not
+            draw, or cannot be written.
+    """
     try:
         for folder in FOLDERS:
             (output / folder).mkdir(parents=True, exist_ok=True)
         found = [file for folder in FOLDERS for file in (output / folder).iterdir()]
         foreign = [file for file in found if file.suffix != '.jpg' or not file.stem.isdigit()]
         if found and not overwrite:
-            raise SettingsError(
-                f'--output {output}: {found[0].parent.name} already holds files from other settings or an '
+            raise BadInput(
+                f'--output {output}: {found[0].parent.name} already contains files from other settings or an '
                 'unfinished run; remove it, choose another --output or give --overwrite'
             )
         if foreign:
-            raise SettingsError(f'--output {output}: holds {foreign[0].name}, which was not drawn here; choose another')
+            raise BadInput(f'--output {output}: contains {foreign[0].name}, which was not drawn here; choose another')
         (output / 'drawn.json').unlink(missing_ok=True)
         for file in found:
             file.unlink()
     except OSError as error:
-        raise SettingsError(
-            f'--output {output}: cannot be written ({error.strerror}); name a folder that can'
+        raise BadInput(
+            f'--output {output}: cannot be written ({error.strerror}); choose a writable folder'
         ) from error
 
 
 def draw_dataset(output: Path, settings: Settings, progress: bool = True) -> None:
-    """Draw the four folders, their lists, ``factors_test.json`` and at last ``drawn.json`` into ``output``."""
+    """Write the four folders, their lists, ``factors_test.json`` and finally ``drawn.json`` to ``output``."""
     counts = {split: settings.train for split in (('train',) if settings.paired else ('trainA', 'trainB'))}
     counts['test'] = settings.test
     found = []
-    # A log file needs the bar less often than a terminal.
+    # Update the progress bar less often if it is written to a log file.
     interval = 0.1 if sys.stderr.isatty() else 10
     with tqdm(
         total=sum(counts.values()), desc='drawing', unit='object', mininterval=interval, disable=not progress
@@ -226,7 +235,7 @@ def draw_dataset(output: Path, settings: Settings, progress: bool = True) -> Non
     (output / 'drawn.json').write_text(json.dumps(settings.record(), indent=2) + '\n')
 
 
-# Picked by eye from test sets of seed 0: (file name, object, index, line drawing or picture).
+# Selected by hand from test sets of seed 0: (file name, object, index, line drawing or picture).
 EXAMPLES = [
     ('edges2shoes_edge', 'shoes', 8, 'edges'),
     ('edges2shoes_edge_2', 'shoes', 17, 'edges'),
@@ -244,7 +253,11 @@ EXAMPLES = [
 
 
 def draw_examples(folder: Path) -> list[Path]:
-    """Draw the example inputs, 256 x 256, into ``folder`` and return their paths."""
+    """Draw the example inputs of 256 x 256 pixels into ``folder`` and return their paths.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = []
@@ -253,7 +266,7 @@ def draw_examples(folder: Path) -> list[Path]:
             written.append(folder / f'{name}.jpg')
             save(drawing.edges() if what == 'edges' else drawing.picture(), written[-1])
     except OSError as error:
-        raise SettingsError(
-            f'--inputs {folder}: cannot be written ({error.strerror}); name a folder that can'
+        raise BadInput(
+            f'--inputs {folder}: cannot be written ({error.strerror}); choose a writable folder'
         ) from error
     return written

@@ -1,4 +1,4 @@
-"""Colours and patterns."""
+"""Colours and patterns of drawn objects."""
 from __future__ import annotations
 
 import colorsys
@@ -12,7 +12,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Style:
-    """The look of a picture: a colour for each role, the body's hue (degrees), lightness and saturation, a pattern."""
+    """The appearance of an object: colours by role, hue (degrees), lightness and saturation of the body, a pattern."""
 
     colours: dict[str, Colour]
     hue: float
@@ -24,27 +24,27 @@ class Style:
 
 
 def hls(hue: float, lightness: float, saturation: float) -> Colour:
-    """RGB (0..255) of a hue in degrees, lightness and saturation in 0..1."""
+    """Convert a hue in degrees, a lightness and a saturation in [0, 1] to RGB in [0, 255]."""
     return tuple(round(255 * c) for c in colorsys.hls_to_rgb(hue % 360 / 360, lightness, saturation))
 
 
 def luma(colour: Colour) -> float:
-    """Perceived brightness, 0..255."""
+    """Return the perceived brightness in [0, 255]."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
 
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
-    """``colour`` with ``share`` (0..1) of it replaced by ``other``."""
+    """Interpolate from ``colour`` (``share`` = 0) to ``other`` (``share`` = 1)."""
     return tuple(round(a + (b - a) * share) for a, b in zip(colour, other, strict=True))
 
 
 def contour_colour(colour: Colour) -> Colour:
-    """Colour of a part's contour: darker than the part, or a little lighter on a part that is nearly black."""
+    """Return a contour colour that is darker than the part, or slightly lighter if the part is nearly black."""
     return mix(colour, (20, 16, 24), 0.5) if luma(colour) > 50 else mix(colour, (190, 190, 200), 0.3)
 
 
 def body_tone(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Hue, lightness and saturation of a body: mostly full colours, some pastel, dark, near white and grey ones."""
+    """Draw a hue, lightness and saturation: mostly saturated, sometimes pastel, dark, near white or grey."""
     u = rng.uniform
     tone = rng.choice(['full', 'pastel', 'dark', 'light', 'grey'], p=[0.60, 0.12, 0.10, 0.10, 0.08])
     hue = u(0, 360)
@@ -60,7 +60,7 @@ def body_tone(rng: np.random.Generator) -> tuple[float, float, float]:
 
 
 def second_colour(rng: np.random.Generator, body: Colour, hue: float) -> Colour:
-    """A colour that stands off the body clearly enough to carry a pattern."""
+    """Draw a colour whose contrast with the body is high enough for a pattern to be visible."""
     while True:
         if rng.random() < 0.45:
             colour = hls(rng.uniform(20, 60), rng.choice([0.08, 0.94]) + rng.uniform(-0.03, 0.03), rng.uniform(0, 0.5))
@@ -72,7 +72,7 @@ def second_colour(rng: np.random.Generator, body: Colour, hue: float) -> Colour:
 
 
 def choose_style(rng: np.random.Generator) -> Style:
-    """Draw colours and a pattern at random."""
+    """Draw random colours and a random pattern."""
     u = rng.uniform
     hue, lightness, saturation = body_tone(rng)
     body = hls(hue, lightness, saturation)
@@ -110,7 +110,7 @@ def choose_style(rng: np.random.Generator) -> Style:
             'zigzag': 0.0,
         }
         parameters = {
-            'period': float(u(0.075, 0.13)),  # of the frame: 5 to 8 pixels at 64
+            'period': float(u(0.075, 0.13)),  # relative to the frame: 5 to 8 pixels at size 64
             'angle': float(tilt[pattern] + rng.normal(0, 4)),
             'share': float(u(0.3, 0.45)),
             'phase': float(u()),
@@ -119,7 +119,11 @@ def choose_style(rng: np.random.Generator) -> Style:
 
 
 def pattern_mask(pattern: str, parameters: dict[str, float], size: int) -> np.ndarray:
-    """Where the second colour goes in a ``size`` x ``size`` frame: (size, size) bools."""
+    """Return a boolean mask (size, size) that is true where the second colour is painted.
+
+    Raises:
+        ValueError: ``pattern`` is unknown.
+    """
     at = (np.arange(size, dtype=np.float32) + 0.5) / (size * parameters['period'])
     cos, sin = (np.float32(f(math.radians(parameters['angle']))) for f in (math.cos, math.sin))
     share, phase = np.float32(parameters['share']), np.float32(parameters['phase'])
@@ -131,8 +135,8 @@ def pattern_mask(pattern: str, parameters: dict[str, float], size: int) -> np.nd
         return (u % 1 < 0.5) ^ (v % 1 < 0.5)
     if pattern == 'dots':
         row = np.floor(v)
-        du, dv = (u + row % 2 / 2) % 1 - 0.5, v - row - 0.5  # every other row is shifted by half a period
+        du, dv = (u + row % 2 / 2) % 1 - 0.5, v - row - 0.5  # every second row is shifted by half a period
         return du * du + dv * dv < (0.2 + 0.3 * share) ** 2
     if pattern == 'zigzag':
         return (v + 0.5 * np.abs(u % 1 - 0.5)) % 1 < share
-    raise ValueError(f'no pattern named {pattern!r}')
+    raise ValueError(f'Unknown pattern {pattern!r}')

@@ -1,4 +1,4 @@
-"""Painting."""
+"""Render an object as a line drawing or as a coloured picture."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -13,25 +13,25 @@ WHITE = (255, 255, 255)
 
 
 def working_size(size: int) -> int:
-    """Side of the canvas on which a picture is drawn before it is reduced: 4 to 2 times ``size``."""
+    """Return the side of the supersampled canvas, which is 2 to 4 times ``size``."""
     return size * (4 if size <= 96 else 3 if size <= 300 else 2)
 
 
 def draw_line(image: Image.Image, points: Points, colour: int | Colour, width: float) -> None:
-    """Polyline in pixels with round joints."""
+    """Draw a polyline, given in pixels, with round joints."""
     if len(points) >= 2:
         ImageDraw.Draw(image).line(points.ravel().tolist(), fill=colour, width=max(1, round(width)), joint='curve')
 
 
-def cut(points: Points, dash: float, gap: float) -> list[Points]:
-    """Cut a polyline into dashes ``dash`` long with ``gap`` between, in the polyline's own units."""
+def split_into_dashes(points: Points, dash: float, gap: float) -> list[Points]:
+    """Split a polyline into dashes of length ``dash`` separated by ``gap``, both in the units of the polyline."""
     fine = resample(points, gap / 2)
     length, period = max(2, round(2 * dash / gap) + 1), max(3, round(2 * (dash + gap) / gap))
     return [fine[i : i + length] for i in range(0, len(fine) - 1, period)]
 
 
 class LinePainter:
-    """Paints an object's contours: dark wavering lines with small gaps on white, one grey channel."""
+    """Paints the contours of an object in one grey channel: dark, slightly wavy lines with small gaps on white."""
 
     mode = 'L'
 
@@ -41,18 +41,21 @@ class LinePainter:
         weight = np.interp(size, [64, 128, 256, 512], [1.05, 1.2, 1.75, 2.9]) * rng.uniform(1.0, 1.35)
         self.width = weight * self.scale / size
         self.ink = int(rng.integers(0, 50))
-        self.waver = rng.uniform(0.0008, 0.0028)  # of the frame
-        self.gaps = rng.uniform(0.2, 1.2)  # expected number for a line as long as the frame
+        self.waver = rng.uniform(0.0008, 0.0028)  # amplitude relative to the frame
+        self.gaps = rng.uniform(0.2, 1.2)  # expected number of gaps per line of the length of the frame
 
     def layer(self, part: Part) -> int:
+        """Return the fill of a part, which is white."""
         return 255
 
     def contour(self, image: Image.Image, part: Part) -> None:
+        """Draw the outline of a part."""
         self._sketch(image, part.points, closed=True, width=self.width)
 
     def stroke(self, image: Image.Image, stroke: Stroke) -> None:
+        """Draw a stroke; dashes are drawn without waves and gaps."""
         if stroke.dashed:
-            for dash in cut(stroke.points, 0.028, 0.022):
+            for dash in split_into_dashes(stroke.points, 0.028, 0.022):
                 draw_line(image, dash * self.scale, self.ink, 0.8 * self.width)
         else:
             self._sketch(image, stroke.points, closed=False, width=0.85 * self.width)
@@ -73,7 +76,7 @@ class LinePainter:
 
 
 class ColourPainter:
-    """Paints an object's flat colours, pattern and soft contours; ``shade`` then lights the reduced picture."""
+    """Paints flat colours, the pattern and thin contours. `shading` is applied later, to the downsampled picture."""
 
     mode = 'RGB'
 
@@ -88,13 +91,16 @@ class ColourPainter:
             self.body.paste(style.colours['second'], mask=mask)
 
     def layer(self, part: Part) -> Colour | Image.Image:
+        """Return the fill of a part: a colour, or an image if the body has a pattern."""
         return self.body if part.role == 'body' else self.style.colours[part.role]
 
     def contour(self, image: Image.Image, part: Part) -> None:
+        """Draw the outline of a part."""
         closed = np.vstack([part.points, part.points[:1]])
         draw_line(image, closed * self.scale, contour_colour(self.style.colours[part.role]), self.width)
 
     def stroke(self, image: Image.Image, stroke: Stroke) -> None:
+        """Draw a cord in the colour of its role, or a seam in the contour colour of the body."""
         colour = self.style.colours.get(stroke.role)
         points = stroke.points * self.scale
         if colour is not None:
@@ -102,20 +108,21 @@ class ColourPainter:
             draw_line(image, points, colour, stroke.width * self.scale)
             return
         seam = contour_colour(self.style.colours['body'])
-        for piece in cut(points, 0.028 * self.scale, 0.022 * self.scale) if stroke.dashed else [points]:
+        pieces = split_into_dashes(points, 0.028 * self.scale, 0.022 * self.scale) if stroke.dashed else [points]
+        for piece in pieces:
             draw_line(image, piece, seam, 0.7 * self.width)
 
 
 def outline_mask(points: Points, scale: int) -> Image.Image:
-    """Filled outline, given in the unit frame, as a ``scale`` x ``scale`` mask (0 or 255)."""
+    """Rasterise a filled outline in the unit frame to a mask (scale, scale) with the values 0 and 255."""
     mask = Image.new('L', (scale, scale), 0)
     ImageDraw.Draw(mask).polygon((points * scale).ravel().tolist(), fill=255)
     return mask
 
 
 def paint(image: Image.Image, part: Part, painter: LinePainter | ColourPainter) -> None:
-    """Paint a part and, clipped to it, all that lies on it; its contour comes last, over everything clipped."""
-    if part.role == 'none':  # only a carrier of strokes
+    """Paint a part with its strokes and child parts, which are clipped to it, and then its contour on top."""
+    if part.role == 'none':  # carries strokes only
         for stroke in part.strokes:
             painter.stroke(image, stroke)
         return
@@ -134,7 +141,7 @@ def paint(image: Image.Image, part: Part, painter: LinePainter | ColourPainter) 
 def clipped_masks(
     parts: Sequence[Part], scale: int, clip: Image.Image | None = None
 ) -> Iterator[tuple[Part, Image.Image]]:
-    """Each part with its mask, cut to the parts that it lies on, in painting order."""
+    """Yield each part, in painting order, with its mask intersected with those of its ancestors."""
     for part in parts:
         if part.role == 'none':
             continue
@@ -145,7 +152,10 @@ def clipped_masks(
 
 
 def shading(design: Design, size: int, gloss: float) -> np.ndarray:
-    """Light on the object, (size, size) in about -0.4..0.4 and 0 off it: raised parts lit from the upper left."""
+    """Return a shading map (size, size) with values in about [-0.4, 0.4], and 0 outside the object.
+
+    Parts are treated as raised and lit from the upper left.
+    """
     shade = np.zeros((size, size), dtype=np.float32)
     body = np.zeros((size, size), dtype=bool)
     down = np.linspace(0.5, -0.5, size, dtype=np.float32)[:, None]
@@ -159,12 +169,12 @@ def shading(design: Design, size: int, gloss: float) -> np.ndarray:
         cover = np.asarray(mask, dtype=np.float32) / 255
         shade += cover * (0.95 * gloss * light + 0.28 * down - shade)
         body = np.where(cover > 0.5, part.role == 'body', body)
-    # Centred on the body, so that the commonest shade of a plain body is the body's colour itself.
+    # Subtract the median over the body, so that the most common colour of a plain body is its nominal colour.
     return (shade - np.median(shade[body])) * (shade != 0) if body.any() else shade
 
 
 def draw_edges(design: Design, size: int, rng: np.random.Generator) -> Image.Image:
-    """Line drawing of an object: RGB image without colour, dark lines on white."""
+    """Render an object as dark lines on white. Returns an RGB image with equal channels."""
     painter = LinePainter(rng, size)
     image = Image.new('L', (painter.scale, painter.scale), 255)
     for part in design.parts:
@@ -173,7 +183,7 @@ def draw_edges(design: Design, size: int, rng: np.random.Generator) -> Image.Ima
 
 
 def draw_picture(design: Design, style: Style, size: int) -> Image.Image:
-    """Coloured picture of an object: RGB image on white."""
+    """Render an object in colour on white. Returns an RGB image."""
     painter = ColourPainter(style, size)
     image = Image.new('RGB', (painter.scale, painter.scale), WHITE)
     for part in design.parts:

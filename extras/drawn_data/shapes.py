@@ -1,4 +1,7 @@
-"""Curves, outlines and the tree of parts of which a drawn object consists."""
+"""Curves, outlines, and the tree of parts that represents a drawn object.
+
+A shape is built with y pointing up; `Part.mapped` places it in the unit frame, where y points down.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -6,15 +9,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-Points = np.ndarray  # (n, 2) floats; y points up while a shape is being built and down once it is placed in the frame
+Points = np.ndarray  # (n, 2) floats
 
 
 def curve(*points: Sequence[float], steps: int = 10) -> Points:
-    """Smooth open curve through ``points``: centripetal Catmull-Rom, ``steps`` samples a span, ends included."""
+    """Return a smooth open curve through ``points``, end points included.
+
+    The curve is a centripetal Catmull-Rom spline with ``steps`` samples per span. Fewer than three points are returned
+    unchanged.
+    """
     p = np.asarray(points, dtype=float)
     if len(p) < 3:
         return p
-    # Knots spaced by the square root of the chord: uniform ones overshoot where long and short spans meet.
+    # Knots are spaced by the square root of the chord length; uniform knots overshoot where long and short spans meet.
     gap = np.sqrt(np.linalg.norm(np.diff(p, axis=0), axis=1))[:, None] + 1e-6
     slope = np.diff(p, axis=0) / gap
     inner = (slope[:-1] * gap[1:] + slope[1:] * gap[:-1]) / (gap[:-1] + gap[1:])
@@ -31,12 +38,12 @@ def curve(*points: Sequence[float], steps: int = 10) -> Points:
 
 
 def path(*pieces: Points | Sequence[Sequence[float]]) -> Points:
-    """Join curves end to end into one outline; a corner stays wherever two of them meet."""
+    """Concatenate curves into one outline, with a corner wherever two of them meet."""
     return np.vstack([np.asarray(piece, dtype=float).reshape(-1, 2) for piece in pieces])
 
 
 def resample(points: Points, step: float, closed: bool = False) -> Points:
-    """The same polyline with its vertices ``step`` apart (n, 2), at least two of them."""
+    """Resample a polyline so that its vertices are about ``step`` apart. Returns at least two vertices (n, 2)."""
     if closed:
         points = np.vstack([points, points[:1]])
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
@@ -45,27 +52,27 @@ def resample(points: Points, step: float, closed: bool = False) -> Points:
 
 
 def normals(points: Points) -> Points:
-    """Unit normals (n, 2) of a polyline, to the left of its direction."""
+    """Return the unit normals (n, 2) of a polyline, which point to the left of its direction."""
     along = np.gradient(points, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
     return np.stack([-along[:, 1], along[:, 0]], axis=1)
 
 
 def band(centre: Points, width: float, end_width: float | None = None) -> Points:
-    """Outline of a ribbon along ``centre`` whose width goes from ``width`` to ``end_width``."""
+    """Return the outline of a ribbon along ``centre`` whose width changes linearly from ``width`` to ``end_width``."""
     widths = np.linspace(width, width if end_width is None else end_width, len(centre))[:, None]
     side = normals(centre) * widths / 2
     return np.vstack([centre + side, (centre - side)[::-1]])
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None) -> Points:
-    """Outline of an ellipse around (x, y)."""
+    """Return the outline of an ellipse centred at (x, y); without ``ry``, a circle."""
     angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     return np.stack([x + rx * np.cos(angle), y + (rx if ry is None else ry) * np.sin(angle)], axis=1)
 
 
 def rounded(corners: Sequence[Sequence[float]], radii: float | Sequence[float]) -> Points:
-    """Polygon through ``corners`` with each corner rounded by a quadratic Bezier reaching ``radii`` along its edges."""
+    """Return a polygon whose corners are rounded by quadratic Bézier curves that extend ``radii`` along the edges."""
     p = np.asarray(corners, dtype=float)
     radii = np.broadcast_to(radii, len(p))
     t = np.linspace(0, 1, 8)[:, None]
@@ -80,13 +87,13 @@ def rounded(corners: Sequence[Sequence[float]], radii: float | Sequence[float]) 
 
 
 def box(x0: float, y0: float, x1: float, y1: float, radius: float) -> Points:
-    """Axis-parallel rectangle with rounded corners."""
+    """Return an axis-aligned rectangle with rounded corners."""
     return rounded([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], radius)
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line on a part: a seam, a row of stitches (dashed), or a cord ``width`` wide in the colour of its role."""
+    """A line on a part: a seam, a dashed row of stitches, or a cord of the given width in the colour of its role."""
 
     points: Points
     role: str = 'seam'
@@ -94,12 +101,17 @@ class Stroke:
     dashed: bool = False
 
     def mapped(self, place: Callable[[Points], Points], scale: float) -> Stroke:
+        """Return a copy with ``place`` applied to the points and the width multiplied by ``scale``."""
         return replace(self, points=place(self.points), width=self.width * scale)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A filled outline.  ``strokes`` and then ``parts`` lie on it and are clipped to it; ``role`` picks its colour."""
+    """A filled outline with strokes and child parts.
+
+    Strokes are painted first, then the child parts; both are clipped to the outline. ``role`` selects the colour. A
+    part with the role "none" is not painted itself and only carries strokes.
+    """
 
     name: str
     points: Points
@@ -108,6 +120,7 @@ class Part:
     parts: list[Part] = field(default_factory=list)
 
     def mapped(self, place: Callable[[Points], Points], scale: float) -> Part:
+        """Return a copy with ``place`` applied to all points and all stroke widths multiplied by ``scale``."""
         return replace(
             self,
             points=place(self.points),
@@ -116,7 +129,7 @@ class Part:
         )
 
     def walk(self) -> Iterator[Part]:
-        """This part and all those on it, in the order in which they are painted."""
+        """Yield this part and all of its descendants in painting order."""
         yield self
         for part in self.parts:
             yield from part.walk()
@@ -124,7 +137,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Design:
-    """An object placed in the unit frame (x to the right, y down): its parts in painting order, back to front."""
+    """An object in the unit frame (x to the right, y down), with its parts in painting order from back to front."""
 
     kind: str
     family: str
@@ -132,19 +145,20 @@ class Design:
     flipped: bool
 
     def walk(self) -> Iterator[Part]:
+        """Yield all parts and their descendants in painting order."""
         for part in self.parts:
             yield from part.walk()
 
 
 def buckle(x: float, y: float, size: float) -> Part:
-    """Square metal buckle with its bar."""
+    """Return a square metal buckle with its bar."""
     half = size / 2
     bar = Stroke(np.array([(x, y - 0.5 * half), (x, y + 0.5 * half)]))
     return Part('buckle', box(x - half, y - half, x + half, y + half, 0.3 * size), 'metal', [bar])
 
 
 def bow(x: float, y: float, size: float, role: str) -> list[Part]:
-    """Two loops and a knot."""
+    """Return a bow: two loops and a knot."""
     loops = []
     for side in (-1, 1):
         loop = curve(

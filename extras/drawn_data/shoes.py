@@ -1,6 +1,7 @@
 """Shoes: pumps, ballerinas, trainers, boots and loafers.
 
-Shoes are built with the toe at x = 0, the heel at x = 1 and the ground at y = 0, y pointing up.
+Each function draws a random shoe and returns its parts in painting order. The toe is at x = 0, the heel at x = 1 and
+the ground at y = 0; y points up.
 """
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from extras.drawn_data.shapes import (
 
 
 def toe_cap(reach: float, height: float, role: str = 'second') -> Part:
-    """Front of an upper up to x = ``reach``; it runs far out of the shoe because the upper clips it."""
+    """Return a toe cap up to x = ``reach``. It extends beyond the shoe because the upper clips it."""
     edge = curve(
         (reach + 0.03, -0.1), (reach + 0.02, 0.3 * height), (reach - 0.02, height), (reach - 0.09, height + 0.2)
     )
@@ -31,7 +32,7 @@ def toe_cap(reach: float, height: float, role: str = 'second') -> Part:
 
 
 def heel_counter(reach: float, bottom: float, top: float, role: str = 'second') -> Part:
-    """Back of an upper from x = 1 - ``reach``, narrowing towards the collar."""
+    """Return the back of an upper, which starts at x = 1 - ``reach`` and narrows towards the collar."""
     edge = curve(
         (1 - reach - 0.02, bottom - 0.1), (1 - reach, bottom + 0.04),
         (1 - 0.75 * reach, 0.5 * (bottom + top)), (1 - 0.45 * reach, top + 0.1),
@@ -40,7 +41,7 @@ def heel_counter(reach: float, bottom: float, top: float, role: str = 'second') 
 
 
 def lace_rows(edge: Points, count: int, reach: float, width: float) -> list[Stroke]:
-    """``count`` laces lying across ``edge`` (an instep going up from the toe), each ``reach`` long."""
+    """Return ``count`` laces of length ``reach`` across ``edge``, an instep that rises from the toe."""
     edge = resample(edge, 0.01)
     across = normals(edge)
     picks = np.linspace(0, len(edge) - 1, count + 2).astype(int)[1:-1]
@@ -50,10 +51,10 @@ def lace_rows(edge: Points, count: int, reach: float, width: float) -> list[Stro
 
 
 def pump(rng: np.random.Generator, flat: bool = False) -> list[Part]:
-    """Court shoe with a heel of any height; with ``flat`` the same last nearly on the ground, a ballerina."""
+    """Return a court shoe with a heel of random height; with ``flat``, a ballerina on the same last."""
     u = rng.uniform
     rise = u(0.035, 0.06) if flat else u(0.14, 0.46)  # height of the heel seat
-    toe = u(0.6, 1.0) if flat else u(0.0, 1.0)  # 0 pointed, 1 round
+    toe = u(0.6, 1.0) if flat else u(0.0, 1.0)  # 0 is pointed, 1 is round
     throat = u(0.24, 0.34) if flat else u(0.25, 0.36)
     thick = u(0.018, 0.03)
     platform = 0.0 if flat or u() < 0.65 else u(0.03, 0.08)
@@ -136,7 +137,7 @@ def pump(rng: np.random.Generator, flat: bool = False) -> list[Part]:
     parts = [Part('lining', path(far_side, topline[::-1]), 'lining'), heel, upper, sole]
     if flat or u() < 0.2:
         parts += bow(throat - 0.01, throat_y - 0.01, u(0.05, 0.075), 'second')
-    elif u() < 0.4:  # a strap around the ankle: its far half behind the shoe, its near half in front
+    elif u() < 0.4:  # ankle strap: the far half is behind the shoe, the near half in front
         x, y = 0.65, top + 0.08
         far_half = curve((0.965, top - 0.015), (0.88, top + 0.06), (0.74, top + 0.105), (x, y))
         near_half = curve((0.965, top - 0.03), (0.84, top - 0.02), (0.7, top + 0.035), (x, y))
@@ -146,15 +147,15 @@ def pump(rng: np.random.Generator, flat: bool = False) -> list[Part]:
 
 
 def ballerina(rng: np.random.Generator) -> list[Part]:
-    """Flat pump with a bow."""
+    """Return a flat pump with a bow."""
     return pump(rng, flat=True)
 
 
 def trainer(rng: np.random.Generator) -> list[Part]:
-    """Sports shoe, low or high, on a thick sole."""
+    """Return a low or high sports shoe with a thick sole."""
     u = rng.uniform
     high = u() < 0.35
-    t = u(0.075, 0.13)  # sole
+    t = u(0.075, 0.13)  # thickness of the sole
     top = t + (u(0.46, 0.62) if high else u(0.30, 0.37))
     toe_y = t + u(0.10, 0.14)
     spring = u(0.0, 0.025)
@@ -186,7 +187,7 @@ def trainer(rng: np.random.Generator) -> list[Part]:
         for k in range(rng.integers(2, 4)):
             x = 0.46 + 0.085 * k
             on_upper.append(Part('bar', band(np.array([(x, t - 0.1), (x + 0.12, top - 0.1)]), 0.04), 'second'))
-    elif side == 1:  # a long sweep
+    elif side == 1:  # a long curved stripe
         sweep = curve((0.44, t + 0.14), (0.5, t + 0.07), (0.65, t + 0.10), (0.86, t + 0.21))
         on_upper.append(Part('sweep', band(sweep, 0.075, 0.012), 'second'))
     elif side == 2 and high:
@@ -220,7 +221,7 @@ def trainer(rng: np.random.Generator) -> list[Part]:
 
 
 def boot(rng: np.random.Generator) -> list[Part]:
-    """Ankle boot to knee boot, on a block or slim heel, with a cuff, strap, laces, zip or elastic side."""
+    """Return an ankle or knee boot with a block or slim heel and a cuff, strap, laces, zip or elastic side."""
     u = rng.uniform
     rise = u(0.05, 0.10) if u() < 0.5 else u(0.12, 0.27)
     height = rise + (u(0.5, 0.72) if u() < 0.6 else u(0.85, 1.15))
@@ -316,7 +317,7 @@ def boot(rng: np.random.Generator) -> list[Part]:
 
 
 def loafer(rng: np.random.Generator) -> list[Part]:
-    """Slip-on with an apron seam and a saddle strap on a low heel."""
+    """Return a slip-on shoe with an apron seam, a saddle strap and a low heel."""
     u = rng.uniform
     rise = u(0.045, 0.085)
     thick = u(0.022, 0.04)
