@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from extras.drawn_data.patterns import choose_style, pattern_mask  # independent of the code under test
 from extras.metrics import image_features
 from extras.metrics.image_features import (
     Palette,
@@ -24,7 +25,6 @@ from extras.metrics.image_features import (
     to_lab,
     tolerance_of,
 )
-from scripts import draw_demo_data as draw  # its patterns are drawn by other code than is tested here
 
 
 def square(left: int, top: int, side: int, size: int = 64, colour: float = -1.0) -> torch.Tensor:
@@ -152,13 +152,13 @@ def patterned(kind: str, size: int, seed: int):
     """A disc of random colours with a pattern as the demo data draws it, and its mask."""
     rng = np.random.default_rng(seed)
     while True:
-        style = draw.choose_style(rng)
+        style = choose_style(rng)
         if style.pattern == kind:
             break
     colours = [torch.tensor(style.colours[role]).view(3, 1, 1) / 127.5 - 1 for role in ('body', 'second')]
     image = colours[0].expand(3, size, size)
     if kind != 'plain':
-        large = torch.from_numpy(draw.pattern_mask(kind, style.parameters, 4 * size)).float()
+        large = torch.from_numpy(pattern_mask(kind, style.parameters, 4 * size)).float()
         second = torch.nn.functional.avg_pool2d(large[None, None], 4)[0]
         image = image * (1 - second) + colours[1] * second
     at = (torch.arange(size) + 0.5) / size - 0.5

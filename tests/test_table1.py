@@ -15,6 +15,7 @@ from test_runs import assert_same_run
 
 from core.errors import BadInput, RunEnded
 from engine.cli import run_command
+from extras.drawn_data.dataset import Settings, make_drawing, save
 from scripts import draw_demo_data, table1
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,12 +268,12 @@ def test_training_pictures_are_drawn_as_pairs_where_that_is_asked_for(tmp_path):
     arguments = ['--size', '64', '--train', '3', '--test', '2']
     assert draw_demo_data.main(['--output', str(tmp_path / 'pairs'), *arguments, '--paired']) == 0
     assert draw_demo_data.main(['--output', str(tmp_path / 'apart'), *arguments]) == 0
-    settings = draw_demo_data.Settings(size=64)
+    settings = Settings(size=64)
     for i in range(3):
         for folder, splits in (('pairs', ('train', 'train')), ('apart', ('trainA', 'trainB'))):
-            edges, picture = (draw_demo_data.make_drawing(settings, split, i) for split in splits)
+            edges, picture = (make_drawing(settings, split, i) for split in splits)
             for letter, image in (('A', edges.edges()), ('B', picture.picture())):
-                draw_demo_data.save(image, tmp_path / 'wanted.jpg')
+                save(image, tmp_path / 'wanted.jpg')
                 wanted = (tmp_path / 'wanted.jpg').read_bytes()
                 assert (tmp_path / folder / f'train{letter}' / f'{i:05d}.jpg').read_bytes() == wanted
     assert 'paired' not in json.loads((tmp_path / 'apart/drawn.json').read_text())

@@ -1,4 +1,4 @@
-"""video.py: its films opened frame by frame, their sound packet by packet, and what it refuses."""
+"""Tests of video.py: frames, times and audio packets of its outputs, and its error messages."""
 import contextlib
 import itertools
 import os
@@ -24,7 +24,7 @@ from engine.cli import run_command
 from engine.config import load_config
 from engine.style_codes import read_codes, slerp
 from engine.translator import Translator, make_translator
-from extras.video.video_files import open_film
+from extras.video.reader import open_video
 from networks import VAEGen
 from utils import to_bytes, to_picture
 
@@ -53,23 +53,22 @@ def style_of(seed: int) -> torch.Tensor:
 
 
 def scene(i: int, width: int = 64, height: int = 48) -> np.ndarray:
-    """The i-th picture of a film: smooth, so that coders lose little of it, and not the same in its four quarters."""
+    """Return the i-th frame (height, width, 3) of a test video, which is smooth, so that it compresses well."""
     y, x = np.mgrid[:height, :width]
     waves = [128 + 90 * np.sin((x + 4 * i) / 9), 128 + 90 * np.cos((y - 3 * i) / 11), 60 + (x + 2 * y + 8 * i) % 97]
     return np.stack(waves, 2).astype(np.uint8)
 
 
 def write(av, path: Path, size=(64, 48), times=range(0, 1001 * FRAMES, 1001), tick=Fraction(1, 30000), rate=NTSC,
-          coder='libx264', pixels='yuv420p', aspect=None, sounds=('aac',), seconds=0.4, sound_at=0.0, tags=(),
-          same=False, **options) -> Path:
-    """A film of `scene`s at the times, with a sine in each of the sounds."""
+          codec='libx264', pixels='yuv420p', aspect=None, sounds=('aac',), seconds=0.4, sound_at=0.0, same=False,
+          **options) -> Path:
+    """Write a video of `scene`s at the given times, with a sine tone in each audio stream."""
     with av.open(str(path), 'w', **options) as container:
-        film = container.add_stream(coder, rate=rate)
-        film.width, film.height, film.pix_fmt = *size, pixels
-        film.codec_context.time_base = tick
-        film.metadata.update(tags)
+        video = container.add_stream(codec, rate=rate)
+        video.width, video.height, video.pix_fmt = *size, pixels
+        video.codec_context.time_base = tick
         if aspect:
-            film.codec_context.sample_aspect_ratio = aspect
+            video.codec_context.sample_aspect_ratio = aspect
         tones = []
         for name in sounds:
             tones.append(container.add_stream(name, rate=48000))
@@ -78,8 +77,8 @@ def write(av, path: Path, size=(64, 48), times=range(0, 1001 * FRAMES, 1001), ti
         for i, time in enumerate(times):
             frame = av.VideoFrame.from_ndarray(scene(0 if same else i, *size)).reformat(format=pixels)
             frame.pts, frame.time_base = time, tick
-            container.mux(film.encode(frame))
-        container.mux(film.encode(None))
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
         for number, tone in enumerate(tones, start=1):
             for start in range(0, round(seconds * 48000), 1024):
                 wave = 0.4 * np.sin(2 * np.pi * 440 * number * np.arange(start, start + 1024) / 48000)
@@ -91,30 +90,30 @@ def write(av, path: Path, size=(64, 48), times=range(0, 1001 * FRAMES, 1001), ti
     return path
 
 
-class Seen:
-    """What a film holds: its pictures, their times in seconds, its packets of sound, and how it is laid out."""
+class VideoContent:
+    """The content of a video: its frames, their times in seconds, its audio packets and its properties."""
 
     def __init__(self, av, path: Path):
         with av.open(str(path)) as container:
-            film = container.streams.video[0]
+            video = container.streams.video[0]
             frames = []
-            with contextlib.suppress(av.error.InvalidDataError):   # where it is cut off
-                frames.extend(container.decode(film))
-            self.times = [frame.pts * film.time_base for frame in frames]
-            self.pictures = [frame.to_ndarray(format='rgb24') for frame in frames]
-            self.rate, self.aspect = film.average_rate, film.sample_aspect_ratio or 1
-            self.size = (film.width, film.height)
-        self.sound, self.coders = {}, []
+            with contextlib.suppress(av.error.InvalidDataError):   # truncated file
+                frames.extend(container.decode(video))
+            self.times = [frame.pts * video.time_base for frame in frames]
+            self.images = [frame.to_ndarray(format='rgb24') for frame in frames]
+            self.rate, self.aspect = video.average_rate, video.sample_aspect_ratio or 1
+            self.size = (video.width, video.height)
+        self.sound, self.audio_codecs = {}, []
         with av.open(str(path)) as container:
-            self.coders = [sound.codec_context.name for sound in container.streams.audio]
-            for packet in container.demux() if self.coders else ():
+            self.audio_codecs = [sound.codec_context.name for sound in container.streams.audio]
+            for packet in container.demux() if self.audio_codecs else ():
                 if packet.stream.type == 'audio' and packet.size:
                     kept = (packet.pts * packet.time_base, bytes(packet))
                     self.sound.setdefault(packet.stream.index, []).append(kept)
 
 
-def tones(av, path: Path) -> list[tuple[float, float, float]]:
-    """Of each sound: where it begins, how long it is, in seconds, and its tone in hertz."""
+def audio_tones(av, path: Path) -> list[tuple[float, float, float]]:
+    """Return the start and the duration in seconds and the frequency in hertz of each audio stream."""
     found = []
     with av.open(str(path)) as container:
         for i in range(len(container.streams.audio)):
@@ -127,24 +126,24 @@ def tones(av, path: Path) -> list[tuple[float, float, float]]:
     return found
 
 
-def wanted(translator: Translator, pictures, codes) -> list[np.ndarray]:
-    """What translating each decoded picture by itself gives, with one code (1, …) or each with its own."""
+def expected_outputs(translator: Translator, pictures, codes) -> list[np.ndarray]:
+    """Translate decoded frames one by one, with one style code (1, ...) or one per frame."""
     codes = codes.expand(len(pictures), *codes.shape[1:])
     images = [Transform()(Image.fromarray(picture))[None] for picture in pictures]
     return [to_bytes(to_picture(translator.translate(image, code[None])))[0].numpy()
             for image, code in zip(images, codes, strict=True)]
 
 
-def away(one, other) -> float:
+def mean_difference(one, other) -> float:
     return float(np.abs(one.astype(int) - other.astype(int)).mean())
 
 
-def check_pictures(seen: list[np.ndarray], meant: list[np.ndarray], room: float = 8.0) -> None:
-    """Each is what it is meant to be, within what a coder loses, and nearer to it than to any of the others."""
-    assert [picture.shape for picture in seen] == [picture.shape for picture in meant]
+def check_pictures(seen: list[np.ndarray], expected: list[np.ndarray], tolerance: float = 8.0) -> None:
+    """Assert that each frame is equal to the expected one up to compression, and closer to it than to all others."""
+    assert [picture.shape for picture in seen] == [picture.shape for picture in expected]
     for i, picture in enumerate(seen):
-        distances = [away(picture, other) for other in meant]
-        assert distances[i] < room and distances[i] == min(distances), (i, distances)
+        distances = [mean_difference(picture, other) for other in expected]
+        assert distances[i] < tolerance and distances[i] == min(distances), (i, distances)
 
 
 def run(model: dict, source: Path, output: Path, *others, status: int = 0, **changes) -> None:
@@ -154,15 +153,15 @@ def run(model: dict, source: Path, output: Path, *others, status: int = 0, **cha
     assert exit_info.value.code == status
 
 
-# -- a film ---------------------------------------------------------------------------------------------------------
+# -- videos -----------------------------------------------------------------------------------------------------------
 
 UNEVEN = [3000, 4001, 5002, 9000, 9001, 12000, 15015]
 KINDS = {
     'clip.mp4': {},
-    'uneven.mov': {'times': UNEVEN},                                          # late, and of no one rate
+    'uneven.mov': {'times': UNEVEN},                                          # late start and variable frame rate
     'odd.mp4': {'size': (63, 47), 'pixels': 'yuv444p'},
-    'odd.webm': {'size': (63, 47), 'coder': 'libvpx-vp9', 'sounds': ('libopus',)},
-    'long sound.mkv': {'seconds': 1.5, 'sounds': ('aac', 'flac')},            # of which both are kept
+    'odd.webm': {'size': (63, 47), 'codec': 'libvpx-vp9', 'sounds': ('libopus',)},
+    'long sound.mkv': {'seconds': 1.5, 'sounds': ('aac', 'flac')},            # both streams are kept
     'silent.mp4': {'sounds': (), 'aspect': Fraction(16, 11), 'tick': Fraction(1, 25), 'rate': 25, 'times': range(9)},
     'still.m4v': {'times': [0]},
     'deep.mkv': {'pixels': 'yuv420p10le', 'aspect': Fraction(4, 3)},
@@ -171,50 +170,50 @@ KINDS = {
 
 
 @pytest.mark.parametrize('name', KINDS)
-def test_frames_times_and_sound_are_those_of_the_input(av, model, translator, tmp_path, capsys, name):
+def test_frames_times_and_audio_match_the_input(av, model, translator, tmp_path, capsys, name):
     source = write(av, tmp_path / name, **KINDS[name])
     run(model, source, tmp_path / 'out' / name, seed=3, crf=4)
-    before, after = Seen(av, source), Seen(av, tmp_path / 'out' / name)
+    before, after = VideoContent(av, source), VideoContent(av, tmp_path / 'out' / name)
     assert after.size == before.size and after.times == before.times and after.rate == before.rate
     assert after.aspect == before.aspect
-    assert after.sound == before.sound and after.coders == before.coders
-    check_pictures(after.pictures, wanted(translator, before.pictures, style_of(3)), 12 if 'webm' in name else 8)
-    assert len(before.pictures) == len(KINDS[name].get('times', range(FRAMES)))
+    assert after.sound == before.sound and after.audio_codecs == before.audio_codecs
+    check_pictures(after.images, expected_outputs(translator, before.images, style_of(3)), 12 if 'webm' in name else 8)
+    assert len(before.images) == len(KINDS[name].get('times', range(FRAMES)))
     out = capsys.readouterr().out
-    assert f'wrote {len(before.pictures)} frames' in out and 'frames/s' in out
-    assert out.count('copied') == len(before.coders)
+    assert f'wrote {len(before.images)} frames' in out and 'frames/s' in out
+    assert out.count('copied') == len(before.audio_codecs)
     assert [path.name for path in (tmp_path / 'out').iterdir()] == [name]
 
 
-def test_the_usual_file_has_one_colour_for_four_pixels_and_full_light(av, model, translator, tmp_path):
+def test_the_default_output_has_4_2_0_chroma_and_full_luma_resolution(av, model, translator, tmp_path):
     source = write(av, tmp_path / 'clip.mp4', sounds=())
     video_command.main(flags(model, input=source, output=tmp_path / 'out.mp4', seed=3, crf=4))
     with av.open(str(tmp_path / 'out.mp4')) as container:
-        film = container.streams.video[0]
-        assert (film.pix_fmt, film.codec_context.name) == ('yuv420p', 'h264')
-    before, after = Seen(av, source), Seen(av, tmp_path / 'out.mp4')
-    lights = [[np.array(Image.fromarray(picture).convert('L')) for picture in pictures]
-              for pictures in (after.pictures, wanted(translator, before.pictures, style_of(3)))]
-    check_pictures(*lights)
+        video = container.streams.video[0]
+        assert (video.pix_fmt, video.codec_context.name) == ('yuv420p', 'h264')
+    before, after = VideoContent(av, source), VideoContent(av, tmp_path / 'out.mp4')
+    luma = [[np.array(Image.fromarray(picture).convert('L')) for picture in pictures]
+            for pictures in (after.images, expected_outputs(translator, before.images, style_of(3)))]
+    check_pictures(*luma)
 
 
-def test_the_style_is_that_of_test_py(av, model, translator, tmp_path):
+def test_the_style_is_the_same_as_in_test_py(av, model, translator, tmp_path):
     source = write(av, tmp_path / 'clip.mp4', sounds=())
-    first = Seen(av, source).pictures[0]
+    first = VideoContent(av, source).images[0]
     Image.fromarray(first).save(tmp_path / 'first.png')
     for given in ({'seed': 7}, {'style': model['inputs'] / '1.png'}, {'style_code': CODE}):
-        run(model, source, tmp_path / 'out.mp4', save_styles=tmp_path / 'film.txt', crf=4, **given)
+        run(model, source, tmp_path / 'out.mp4', save_styles=tmp_path / 'video.txt', crf=4, **given)
         test_command.main(flags(model, input=tmp_path / 'first.png', output_folder=tmp_path / 'one', num_style=1,
                                 new_size=0, save_styles=tmp_path / 'one.txt', **given) if 'style' not in given else
                           flags(model, input=tmp_path / 'first.png', output_folder=tmp_path / 'one',
                                 save_styles=tmp_path / 'one.txt', **given))
-        assert (tmp_path / 'film.txt').read_text() == (tmp_path / 'one.txt').read_text()
-        code = read_codes(tmp_path / 'film.txt', 8, '')
-        check_pictures(Seen(av, tmp_path / 'out.mp4').pictures[:1], wanted(translator, [first], code))
+        assert (tmp_path / 'video.txt').read_text() == (tmp_path / 'one.txt').read_text()
+        code = read_codes(tmp_path / 'video.txt', 8, '')
+        check_pictures(VideoContent(av, tmp_path / 'out.mp4').images[:1], expected_outputs(translator, [first], code))
 
 
-def turned(path: Path, matrix: tuple[int, ...]) -> None:
-    """Write into an MP4 how it is to be turned, as phones do."""
+def set_display_matrix(path: Path, matrix: tuple[int, ...]) -> None:
+    """Set the display matrix of an MP4 file, as phones do."""
     content = bytearray(path.read_bytes())
     place = content.index(b'tkhd') + 44
     a, b, c, d = (65536 * value for value in matrix)
@@ -228,48 +227,45 @@ def turned(path: Path, matrix: tuple[int, ...]) -> None:
     ((0, -1, 1, 0), lambda picture: np.rot90(picture)),
     ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
 ])
-def test_a_phones_film_is_translated_and_written_upright(av, model, translator, tmp_path, matrix, upright):
+def test_a_rotated_video_is_translated_and_written_upright(av, model, translator, tmp_path, matrix, upright):
     source = write(av, tmp_path / 'clip.mp4', aspect=Fraction(4, 3))
-    turned(source, matrix)
-    before = Seen(av, source)
+    set_display_matrix(source, matrix)
+    before = VideoContent(av, source)
     run(model, source, tmp_path / 'out.mp4', seed=1, crf=4)
-    after = Seen(av, tmp_path / 'out.mp4')
-    check_pictures(after.pictures, wanted(translator, [upright(picture).copy() for picture in before.pictures],
-                                          style_of(1)))
+    after = VideoContent(av, tmp_path / 'out.mp4')
+    check_pictures(after.images, expected_outputs(translator, [upright(picture).copy() for picture in before.images],
+                                                  style_of(1)))
     assert after.aspect == (Fraction(3, 4) if matrix[0] == 0 else Fraction(4, 3))
     with av.open(str(tmp_path / 'out.mp4')) as container:
         assert not any(data.type.name == 'DISPLAYMATRIX' for data in next(container.decode(video=0)).side_data)
 
 
-@pytest.mark.parametrize('name, coder, pixels', [('clip.mov', 'qtrle', 'argb'),
-                                                 ('clip.webm', 'libvpx-vp9', 'yuva420p')])
-def test_what_is_transparent_is_white(av, tmp_path, name, coder, pixels):
+def test_transparent_pixels_are_white(av, tmp_path):
     values = np.zeros((48, 64, 4), np.uint8)
     values[:, :32], values[:, 32:] = (255, 0, 0, 255), (0, 0, 255, 0)
-    with av.open(str(tmp_path / name), 'w') as container:
-        stream = container.add_stream(coder, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
-        stream.metadata['alpha_mode'] = '1'
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format='rgba').reformat(format=pixels)))
+    with av.open(str(tmp_path / 'clip.mov'), 'w') as container:
+        stream = container.add_stream('qtrle', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'argb'
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format='rgba').reformat(format='argb')))
         container.mux(stream.encode(None))
-    film = open_film(tmp_path / name, '--input')
-    picture = np.array(next(iter(film)).image).astype(int)
-    film.close()
+    video = open_video(tmp_path / 'clip.mov', '--input')
+    picture = np.array(next(iter(video)).image).astype(int)
+    video.close()
     assert np.abs(picture[:, :28] - (255, 0, 0)).max() < 8 and np.abs(picture[:, 36:] - 255).max() < 8
 
 
-def test_a_model_of_grey_images_takes_and_gives_video(av, tmp_path):
+def test_a_model_of_grey_images_translates_video(av, tmp_path):
     model = make_model(tmp_path / 'model', input_dim_a=1, input_dim_b=1) if (tmp_path / 'model').mkdir() is None else 0
     grey = make_translator(load_config(model['config']), model['checkpoint'], True, 'MUNIT', torch.device('cpu'))
     source = write(av, tmp_path / 'clip.mp4')
     run(model, source, tmp_path / 'out.mp4', seed=1, crf=4)
-    meant = [to_bytes(to_picture(grey.translate(Transform()(Image.fromarray(picture).convert('L'))[None],
-                                                style_of(1))))[0].expand(-1, -1, 3).numpy()
-             for picture in Seen(av, source).pictures]
-    check_pictures(Seen(av, tmp_path / 'out.mp4').pictures, meant)
+    expected = [to_bytes(to_picture(grey.translate(Transform()(Image.fromarray(picture).convert('L'))[None],
+                                                   style_of(1))))[0].expand(-1, -1, 3).numpy()
+             for picture in VideoContent(av, source).images]
+    check_pictures(VideoContent(av, tmp_path / 'out.mp4').images, expected)
 
 
-def test_new_size_is_that_of_the_networks_and_the_output_has_the_frames_own(av, model, tmp_path, monkeypatch):
+def test_new_size_applies_to_the_networks_and_outputs_keep_the_size_of_the_frames(av, model, tmp_path, monkeypatch):
     shapes, translate = [], Translator.translate_batch
     monkeypatch.setattr(Translator, 'translate_batch', lambda self, images, *arguments: (
         shapes.append(images.shape) or translate(self, images, *arguments)))
@@ -277,98 +273,90 @@ def test_new_size_is_that_of_the_networks_and_the_output_has_the_frames_own(av, 
     run(model, source, tmp_path / 'small.mp4', new_size=32, seed=1, crf=4)
     assert {shape[2:] for shape in shapes} == {(32, 48)}
     run(model, source, tmp_path / 'whole.mp4', seed=1, crf=4)
-    small, whole = Seen(av, tmp_path / 'small.mp4'), Seen(av, tmp_path / 'whole.mp4')
+    small, whole = VideoContent(av, tmp_path / 'small.mp4'), VideoContent(av, tmp_path / 'whole.mp4')
     assert small.size == whole.size == (96, 64) and small.times == whole.times
-    assert away(small.pictures[0], whole.pictures[0]) > 1
+    assert mean_difference(small.images[0], whole.images[0]) > 1
 
 
-def test_new_size_leaves_the_frames_of_a_folder_their_own_sizes(model, tmp_path):
+def test_new_size_keeps_the_sizes_of_the_frames_of_a_folder(model, tmp_path):
     make_frames(tmp_path / 'in', ['1.png', '2.png'])
     run(model, tmp_path / 'in', tmp_path / 'out', new_size=32)
     for name in ('1.png', '2.png'):
         assert Image.open(tmp_path / 'out' / name).size == Image.open(tmp_path / 'in' / name).size
 
 
-# -- sound ----------------------------------------------------------------------------------------------------------
+# -- audio ------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('source, sound, output, coders', [
+@pytest.mark.parametrize('source, sound, output, audio_codecs', [
     ('clip.mkv', 'aac', 'out.webm', ['opus']),
-    ('clip.avi', 'pcm_s16le', 'out.mp4', ['aac']),     # refused at the end of the file alone
+    ('clip.avi', 'pcm_s16le', 'out.mp4', ['aac']),     # rejected only at the end of the file
     ('clip.avi', 'libmp3lame', 'out.mkv', ['mp3float']),
     ('clip.mkv', 'flac', 'out.mov', ['aac']),
 ])
-def test_sound_that_the_container_cannot_hold_is_coded_anew_and_stays_in_step(av, model, tmp_path, capsys, source,
-                                                                              sound, output, coders):
+def test_unsupported_audio_is_re_encoded_and_stays_synchronous(av, model, tmp_path, capsys, source, sound, output,
+                                                               audio_codecs):
     late = 0.0 if source.endswith('.avi') else 0.3
-    write(av, tmp_path / source, coder='mpeg4' if late == 0 else 'libx264', tick=Fraction(1, 25), rate=25,
+    write(av, tmp_path / source, codec='mpeg4' if late == 0 else 'libx264', tick=Fraction(1, 25), rate=25,
           times=range(20), sounds=(sound, sound), seconds=0.7, sound_at=late)
     run(model, tmp_path / source, tmp_path / output)
-    assert Seen(av, tmp_path / output).coders == 2 * coders
-    before, after = tones(av, tmp_path / source), tones(av, tmp_path / output)
+    assert VideoContent(av, tmp_path / output).audio_codecs == 2 * audio_codecs
+    before, after = audio_tones(av, tmp_path / source), audio_tones(av, tmp_path / output)
     for number, (old, new) in enumerate(zip(before, after, strict=True), start=1):
         assert new[0] == pytest.approx(old[0], abs=0.03) and new[1] == pytest.approx(old[1], abs=0.06)
         assert new[2] == pytest.approx(440 * number, abs=3)
-    assert capsys.readouterr().out.count('copied' if sound == 'libmp3lame' else 'coded anew') == 2
+    assert capsys.readouterr().out.count('copied' if sound == 'libmp3lame' else 're-encoded') == 2
 
 
-def test_a_broadcast_begins_at_nought_with_its_sound_in_step(av, model, tmp_path):
+def test_a_broadcast_starts_at_zero_with_synchronous_audio(av, model, tmp_path):
     source = write(av, tmp_path / 'clip.ts', seconds=0.5)
     run(model, source, tmp_path / 'out.mp4')
-    before, after = Seen(av, source), Seen(av, tmp_path / 'out.mp4')
+    before, after = VideoContent(av, source), VideoContent(av, tmp_path / 'out.mp4')
     sound_before, sound_after = ([time for time, _ in next(iter(seen.sound.values()))] for seen in (before, after))
     assert before.times[0] > 0 and min(after.times[0], sound_after[0]) == pytest.approx(0, abs=0.022)
     assert [time - after.times[0] for time in after.times] == [time - before.times[0] for time in before.times]
     assert after.times[0] - sound_after[0] == pytest.approx(before.times[0] - sound_before[0], abs=1e-4)
 
 
-def test_matroskas_milliseconds_become_the_rate_that_they_were_rounded_from(av, model, tmp_path):
-    source = write(av, tmp_path / 'clip.mkv')
-    run(model, source, tmp_path / 'out.mp4')
-    before, after = Seen(av, source), Seen(av, tmp_path / 'out.mp4')
-    assert before.times[1] == Fraction(33, 1000) and after.times == [i / NTSC for i in range(FRAMES)]
-    assert before.rate == after.rate == NTSC
-
-
-# -- a walk ---------------------------------------------------------------------------------------------------------
+# -- interpolation of styles ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('others, places', [
     ([], [Fraction(time - UNEVEN[0], UNEVEN[-1] - UNEVEN[0]) * 2 for time in UNEVEN]),
     (['--there_and_back'], [2 * (1 - abs(1 - 2 * Fraction(time - UNEVEN[0], UNEVEN[-1] - UNEVEN[0])))
                             for time in UNEVEN]),
 ])
-def test_a_walk_is_even_in_time_and_ends_at_its_styles(av, model, translator, tmp_path, others, places):
+def test_the_interpolation_is_linear_in_time_and_ends_at_its_styles(av, model, translator, tmp_path, others, places):
     source = write(av, tmp_path / 'clip.mp4', times=UNEVEN, same=True)
     run(model, source, tmp_path / 'out.mp4', '--walk', 3, CODE, model['inputs'] / '1.png', *others, crf=4,
-        save_styles=tmp_path / 'stations.txt')
-    stations = read_codes(tmp_path / 'stations.txt', 8, '')
-    assert len(stations) == 3 and torch.equal(stations[:1], style_of(3))
-    codes = [slerp(stations[min(1, int(place))], stations[min(1, int(place)) + 1],
+        save_styles=tmp_path / 'keyframes.txt')
+    keyframes = read_codes(tmp_path / 'keyframes.txt', 8, '')
+    assert len(keyframes) == 3 and torch.equal(keyframes[:1], style_of(3))
+    codes = [slerp(keyframes[min(1, int(place))], keyframes[min(1, int(place)) + 1],
                    float(place - min(1, int(place)))) for place in places]
-    meant = wanted(translator, Seen(av, source).pictures, torch.stack(codes))
-    seen = Seen(av, tmp_path / 'out.mp4')
-    assert all(away(picture, other) < 4 for picture, other in zip(seen.pictures, meant, strict=True))
-    ends = wanted(translator, Seen(av, source).pictures[:1], stations[:1]) + wanted(
-        translator, Seen(av, source).pictures[-1:], stations[:1] if others else stations[2:])
-    assert away(seen.pictures[0], ends[0]) < 4 and away(seen.pictures[-1], ends[1]) < 4
-    assert away(meant[0], meant[3]) > 8     # or nothing was shown
+    expected = expected_outputs(translator, VideoContent(av, source).images, torch.stack(codes))
+    seen = VideoContent(av, tmp_path / 'out.mp4')
+    assert all(mean_difference(picture, other) < 4 for picture, other in zip(seen.images, expected, strict=True))
+    ends = expected_outputs(translator, VideoContent(av, source).images[:1], keyframes[:1]) + expected_outputs(
+        translator, VideoContent(av, source).images[-1:], keyframes[:1] if others else keyframes[2:])
+    assert mean_difference(seen.images[0], ends[0]) < 4 and mean_difference(seen.images[-1], ends[1]) < 4
+    assert mean_difference(expected[0], expected[3]) > 8     # otherwise the test proves nothing
 
 
-# -- animated pictures ------------------------------------------------------------------------------------------------
+# -- animated images --------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('source, output, room', [('clip.gif', 'out.gif', 10), ('clip.webp', 'out.webp', 1),
-                                                  ('clip.png', 'out.mp4', 4)])
-def test_animated_pictures_are_films(av, model, translator, tmp_path, source, output, room):
+@pytest.mark.parametrize('source, output, tolerance', [('clip.gif', 'out.gif', 10), ('clip.webp', 'out.webp', 1),
+                                                       ('clip.png', 'out.mp4', 4)])
+def test_animated_images_are_videos(av, model, translator, tmp_path, source, output, tolerance):
     images = [Image.fromarray(scene(4 * i, 41, 33)) for i in range(4)]
     images[0].save(tmp_path / source, save_all=True, append_images=images[1:], duration=[30, 50, 100, 40],
                    **({'lossless': True} if source.endswith('webp') else {}))
     run(model, tmp_path / source, tmp_path / output, seed=2, crf=4)
-    films = [open_film(tmp_path / name, '--input') for name in (source, output)]
-    before, after = ([item for item in film] for film in films)
-    assert [picture.time * films[1].tick for picture in after] == [Fraction(time, 1000) for time in (0, 30, 80, 180)]
-    check_pictures([np.array(picture.image) for picture in after],
-                   wanted(translator, [np.array(picture.image) for picture in before], style_of(2)), room)
-    for film in films:
-        film.close()
+    videos = [open_video(tmp_path / name, '--input') for name in (source, output)]
+    before, after = ([item for item in video] for video in videos)
+    assert [picture.time * videos[1].tick for picture in after] == [Fraction(time, 1000) for time in (0, 30, 80, 180)]
+    inputs, outputs = ([np.array(picture.image) for picture in pictures] for pictures in (before, after))
+    check_pictures(outputs, expected_outputs(translator, inputs, style_of(2)), tolerance)
+    for video in videos:
+        video.close()
 
 
 # -- a folder of frames -----------------------------------------------------------------------------------------------
@@ -379,8 +367,7 @@ def make_frames(folder: Path, names, same=False) -> Path:
     return folder
 
 
-def test_a_folder_keeps_names_and_sizes_and_is_walked_through_in_natural_order(model, translator, tmp_path,
-                                                                               monkeypatch):
+def test_a_folder_keeps_names_and_sizes_and_is_sorted_in_natural_order(model, translator, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'av', None)
     names = ['f1.png', 'f2.png', 'f9.png', 'f10.png', 'more/f1.bmp']
     source = make_frames(tmp_path / 'in', names)
@@ -390,10 +377,10 @@ def test_a_folder_keeps_names_and_sizes_and_is_walked_through_in_natural_order(m
         given, output = (np.array(Image.open(folder / name)) for folder in (source, tmp_path / 'out'))
         code = slerp(style_of(3), style_of(8), i / 4)
         assert output.shape == given.shape
-        assert np.abs(output.astype(int) - wanted(translator, [given], code)[0]).max() <= 1
+        assert np.abs(output.astype(int) - expected_outputs(translator, [given], code)[0]).max() <= 1
 
 
-def test_equal_frames_give_equal_outputs_whatever_the_batch(model, tmp_path):
+def test_equal_frames_give_equal_outputs_for_all_batch_sizes(model, tmp_path):
     for i in range(5):
         save_noise(tmp_path / 'in' / f'{i}.png', seed=3)
     for size, workers in ((2, 2), (1, 0)):
@@ -404,7 +391,7 @@ def test_equal_frames_give_equal_outputs_whatever_the_batch(model, tmp_path):
     assert len(others) == 5 and all(np.abs(picture - pictures[0]).max() <= 1 for picture in others)
 
 
-def test_a_frame_that_cannot_be_read_is_named_and_changes_no_other(model, tmp_path, capsys):
+def test_an_unreadable_frame_is_reported_and_does_not_affect_others(model, tmp_path, capsys):
     names = [f'{i}.png' for i in range(4)]
     run(model, make_frames(tmp_path / 'in', names), tmp_path / 'all', '--walk', 1, 2)
     (tmp_path / 'in' / '1.png').write_bytes(b'no picture')
@@ -418,7 +405,7 @@ def test_a_frame_that_cannot_be_read_is_named_and_changes_no_other(model, tmp_pa
 
 
 @pytest.mark.parametrize('others', [{}, {'encoder_noise': True}])
-def test_unit_translates_films_without_flicker(tmp_path, others):
+def test_unit_translates_videos_without_flicker(tmp_path, others):
     config = config_with(data_root='nowhere', **UNIT, gen={'n_res': 1})
     (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
     gens = {name: VAEGen(3, config['gen']) for name in 'ab'}
@@ -437,24 +424,25 @@ def test_unit_translates_films_without_flicker(tmp_path, others):
     assert (np.abs(first[0] - second[0]).max() > 1) == bool(others)
 
 
-# -- broken and refused -----------------------------------------------------------------------------------------------
+# -- damaged and invalid inputs ---------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('ending', ['.mp4', '.mkv'])
-def test_of_a_film_that_is_cut_off_what_can_be_read_is_kept(av, model, translator, tmp_path, capsys, ending):
+def test_the_readable_part_of_a_truncated_video_is_kept(av, model, translator, tmp_path, capsys, ending):
     options = {'options': {'movflags': 'faststart'}} if ending == '.mp4' else {}
     source = write(av, tmp_path / f'clip{ending}', times=range(0, 1001 * 40, 1001), seconds=1.3, **options)
     content = source.read_bytes()
     source.write_bytes(content[:len(content) * 6 // 10])
     run(model, source, tmp_path / f'out{ending}', seed=1, crf=4, status=2)
     (line,) = capsys.readouterr().err.splitlines()
-    before, after = Seen(av, source), Seen(av, tmp_path / f'out{ending}')
-    assert f'the {len(after.pictures)} frames that could be read are in' in line and 'ends after' in line
-    both = min(len(after.pictures), len(before.pictures))   # PyAV itself drops the last ones, in some versions
-    assert 10 < len(before.pictures) <= len(after.pictures) < 38 and after.times[:both] == before.times[:both]
-    assert away(after.pictures[both - 1], wanted(translator, before.pictures[both - 1:both], style_of(1))[0]) < 8
+    before, after = VideoContent(av, source), VideoContent(av, tmp_path / f'out{ending}')
+    assert f'the {len(after.images)} readable frames are in' in line and 'ends after' in line
+    both = min(len(after.images), len(before.images))   # some versions of PyAV drop the last frames
+    assert 10 < len(before.images) <= len(after.images) < 38 and after.times[:both] == before.times[:both]
+    (expected,) = expected_outputs(translator, before.images[both - 1:both], style_of(1))
+    assert mean_difference(after.images[both - 1], expected) < 8
 
 
-def test_packets_that_cannot_be_decoded_are_counted(av, model, tmp_path, capsys):
+def test_undecodable_packets_are_counted(av, model, tmp_path, capsys):
     source = write(av, tmp_path / 'clip.mkv', times=range(0, 1001 * 40, 1001), sounds=())
     content = bytearray(source.read_bytes())
     for place in np.random.RandomState(0).randint(len(content) // 3, len(content), 40):
@@ -462,38 +450,39 @@ def test_packets_that_cannot_be_decoded_are_counted(av, model, tmp_path, capsys)
     source.write_bytes(content)
     run(model, source, tmp_path / 'out.mkv', status=2)
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'clip.mkv: ' in line and 'frames that could be read' in line
-    assert len(Seen(av, tmp_path / 'out.mkv').pictures) <= 40
+    assert 'clip.mkv: ' in line and 'readable frames' in line
+    assert len(VideoContent(av, tmp_path / 'out.mkv').images) <= 40
 
 
-def broken_film(av, folder: Path, kind: str) -> Path:
-    path = folder / {'a list': 'list.m3u8', 'a chain': 'list.txt', 'a picture': 'still.png'}.get(kind, 'bad.mp4')
+def invalid_video(av, folder: Path, kind: str) -> Path:
+    names = {'playlist': 'list.m3u8', 'concat script': 'list.txt', 'still image': 'still.png'}
+    path = folder / names.get(kind, 'bad.mp4')
     whole = write(av, folder / 'whole.mp4')
-    if kind == 'sound alone':
-        with av.open(str(whole)) as film, av.open(str(path), 'w') as alone:
-            stream = alone.add_stream_from_template(film.streams.audio[0])
-            for packet in film.demux(film.streams.audio[0]):
+    if kind == 'audio only':
+        with av.open(str(whole)) as video, av.open(str(path), 'w') as alone:
+            stream = alone.add_stream_from_template(video.streams.audio[0])
+            for packet in video.demux(video.streams.audio[0]):
                 if packet.size:
                     packet.stream = stream
                     alone.mux(packet)
-    elif kind == 'a picture':
+    elif kind == 'still image':
         save_noise(path)
     else:
-        path.write_bytes({'nothing': b'', 'noise': os.urandom(4000), 'text': b'hello\n' * 99,
-                          'without its index': whole.read_bytes()[:2000],
-                          'a chain': b'ffconcat version 1.0\nfile whole.mp4\n',
-                          'a list': f'#EXTM3U\n#EXTINF:9,\n{whole}\n#EXT-X-ENDLIST\n'.encode()}[kind])
+        path.write_bytes({'empty': b'', 'noise': os.urandom(4000), 'text': b'hello\n' * 99,
+                          'without index': whole.read_bytes()[:2000],
+                          'concat script': b'ffconcat version 1.0\nfile whole.mp4\n',
+                          'playlist': f'#EXTM3U\n#EXTINF:9,\n{whole}\n#EXT-X-ENDLIST\n'.encode()}[kind])
     return path
 
 
 @pytest.mark.parametrize('kind, words', [
-    ('nothing', 'not a video, or broken'), ('noise', 'not a video, or broken'), ('text', 'not a video, or broken'),
-    ('without its index', 'not a video, or broken'), ('a list', 'not a video, or broken'),
-    ('a chain', 'not a video, or broken'),
-    ('sound alone', 'holds no video, sound alone'), ('a picture', 'test.py translates pictures'),
+    ('empty', 'not a video, or damaged'), ('noise', 'not a video, or damaged'), ('text', 'not a video, or damaged'),
+    ('without index', 'not a video, or damaged'), ('playlist', 'not a video, or damaged'),
+    ('concat script', 'not a video, or damaged'),
+    ('audio only', 'contains no video, only audio'), ('still image', 'test.py translates images'),
 ])
-def test_what_is_no_film_is_one_line_and_nothing_is_written(av, model, tmp_path, capsys, kind, words):
-    source = broken_film(av, tmp_path, kind)
+def test_an_input_that_is_not_a_video_gives_one_line_and_no_output(av, model, tmp_path, capsys, kind, words):
+    source = invalid_video(av, tmp_path, kind)
     line = complaint(capsys, video_command.main, *flags(model, input=source, output=tmp_path / 'new' / 'out.mp4'))
     assert words in line and f'--input {source}' in line
     assert not (tmp_path / 'new').exists()
@@ -501,19 +490,20 @@ def test_what_is_no_film_is_one_line_and_nothing_is_written(av, model, tmp_path,
 
 @pytest.mark.parametrize('others, words', [
     (['--output', 'OUT/out.avi'], '--output'),
-    (['--output', 'OUT/clip.mp4', '--walk', '3'], 'a walk has two at least'),
-    (['--output', 'OUT/clip.mp4', '--walk', '3', '4', '--style_code', CODE], '--walk: not together with --style_code'),
+    (['--output', 'OUT/clip.mp4', '--walk', '3'], 'at least two are required'),
+    (['--output', 'OUT/clip.mp4', '--walk', '3', '4', '--style_code', CODE],
+     '--walk: cannot be combined with --style_code'),
     (['--output', 'OUT/clip.mp4', '--there_and_back'], '--there_and_back'),
-    (['--output', 'OUT/clip.mp4', '--style_code', 'TWO'], '2 codes, a video has one style'),
+    (['--output', 'OUT/clip.mp4', '--style_code', 'TWO'], '2 codes, but a video has one style'),
     (['--output', 'OUT/clip.mp4', '--crf', '52'], '--crf'),
     (['--output', 'OUT/clip.mp4', '--max_image_pixels', '999'], 'more than --max_image_pixels 999'),
     (['--output', 'OUT/clip.mp4', '--new_size', '99999'], 'the shorter side resized to 99999'),
     (['--output', 'IN/clip.mp4'], 'is the input'),
     (['--output', 'IN'], 'is the input'),
     (['--output', 'IN/link.mp4'], 'is the input'),
-    (['--output', ''], 'an empty text'),
+    (['--output', ''], 'must not be empty'),
 ])
-def test_refusals_are_one_line_and_write_nothing(av, model, tmp_path, capsys, others, words):
+def test_errors_are_one_line_and_nothing_is_written(av, model, tmp_path, capsys, others, words):
     (tmp_path / 'in').mkdir()
     source = write(av, tmp_path / 'in' / 'clip.mp4')
     content = source.read_bytes()
@@ -527,15 +517,15 @@ def test_refusals_are_one_line_and_write_nothing(av, model, tmp_path, capsys, ot
     assert sorted(path.name for path in (tmp_path / 'in').iterdir()) == ['clip.mp4', 'link.mp4']
 
 
-@pytest.mark.parametrize('output, words', [('in', 'lies in --input'), ('in/deeper', 'lies in --input'),
-                                           ('out.mp4', 'becomes a folder of frames')])
-def test_a_folder_is_not_mixed_with_its_outputs(model, tmp_path, capsys, output, words):
+@pytest.mark.parametrize('output, words', [('in', 'is inside --input'), ('in/deeper', 'is inside --input'),
+                                           ('out.mp4', 'the output must be a folder too')])
+def test_outputs_are_not_written_into_the_input_folder(model, tmp_path, capsys, output, words):
     make_frames(tmp_path / 'in', ['1.png'])
     line = complaint(capsys, video_command.main, *flags(model, input=tmp_path / 'in', output=tmp_path / output))
     assert words in line and [path.name for path in tmp_path.rglob('*')] == ['in', '1.png']
 
 
-def test_without_pyav_a_film_is_one_line(model, tmp_path, capsys, monkeypatch):
+def test_missing_pyav_gives_one_line(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'av', None)
     (tmp_path / 'clip.mp4').write_bytes(b'anything')
     line = complaint(capsys, video_command.main, *flags(model, input=tmp_path / 'clip.mp4', output=tmp_path / 'o.mp4'))
@@ -543,9 +533,9 @@ def test_without_pyav_a_film_is_one_line(model, tmp_path, capsys, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ['clip.mp4']
 
 
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='no device that is always full')
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='requires /dev/full')
 @pytest.mark.parametrize('ending', ['.mp4', '.mkv', '.webp'])
-def test_a_full_disk_is_one_line_and_leaves_what_was_there(av, model, tmp_path, capsys, ending):
+def test_a_full_disk_gives_one_line_and_keeps_the_old_output(av, model, tmp_path, capsys, ending):
     source = write(av, tmp_path / 'clip.mp4')
     output = tmp_path / 'out' / f'clip{ending}'
     output.parent.mkdir()
@@ -557,7 +547,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(av, model, tmp_path, 
     assert output.read_bytes() == b'what was there'
 
 
-def test_ctrl_c_leaves_no_half_file(av, model, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_no_partial_file(av, model, tmp_path, monkeypatch):
     source = write(av, tmp_path / 'clip.mp4', times=range(0, 1001 * 30, 1001))
     calls, translate = itertools.count(), Translator.translate_batch
 
@@ -572,20 +562,20 @@ def test_ctrl_c_leaves_no_half_file(av, model, tmp_path, monkeypatch):
     assert not list((tmp_path / 'out').iterdir())
 
 
-def test_a_long_film_is_read_no_further_than_it_is_translated(model):
+def test_a_long_video_is_read_only_slightly_ahead(model):
     taken = itertools.count()
     opts = video_command.parse_arguments(flags(model, input='x', output='y', batch_size=4, num_workers=1))
     frames = (video_command.Frame(torch.zeros(3, 64, 64), (64, 64), place=next(taken)) for _ in range(10_000))
-    batches = video_command.batches(video_command.ahead(frames, opts, 8), opts)
+    batches = video_command.batches(video_command.read_ahead(frames, opts, 8), opts)
     assert [frame.place for frame in next(batches)] == [0, 1, 2, 3]
     batches.close()
     assert next(taken) < 4 + 8 + 4
     opts = video_command.parse_arguments(flags(model, input='x', output='y', batch_size=8))
-    assert [video_command.together(opts, *size) for size in ((64, 64), (256, 256), (512, 512), (3840, 2160), (0, 0))
-            ] == [8, 8, 2, 1, 1]
+    sizes = ((64, 64), (256, 256), (512, 512), (3840, 2160), (0, 0))
+    assert [video_command.frames_per_batch(opts, *size) for size in sizes] == [8, 8, 2, 1, 1]
 
 
-def test_the_input_keeps_its_name_in_a_folder_and_an_old_output_is_replaced(av, model, tmp_path):
+def test_an_output_folder_gets_the_name_of_the_input_and_old_outputs_are_replaced(av, model, tmp_path):
     source = write(av, tmp_path / 'clip.mp4', times=[0, 1001])
     shutil.copy(source, tmp_path / 'clip.ts')
     (tmp_path / 'out').mkdir()
@@ -593,5 +583,5 @@ def test_the_input_keeps_its_name_in_a_folder_and_an_old_output_is_replaced(av, 
     for name, output in (('clip.mp4', 'out'), ('clip.ts', 'out'), ('clip.mp4', 'new/deep')):
         run(model, tmp_path / name, tmp_path / output)
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['clip.mkv', 'clip.mp4']
-    assert len(Seen(av, tmp_path / 'out' / 'clip.mp4').pictures) == 2
+    assert len(VideoContent(av, tmp_path / 'out' / 'clip.mp4').images) == 2
     assert (tmp_path / 'new' / 'deep' / 'clip.mp4').exists()

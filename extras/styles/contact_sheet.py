@@ -10,7 +10,7 @@ from torch import Tensor
 
 from core.errors import BadInput, shown
 from core.files import whole
-from extras.video.video_files import write_by_av, write_by_ffmpeg
+from extras.video.writer import write_by_av, write_by_ffmpeg
 from utils import to_bytes, to_picture
 
 GAP = 4
