@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import BadInput, shown, why_no_file
-from core.threads import map_ahead
+from core.threads import prefetch
 
 MAX_IMAGE_PIXELS = 89_478_485   # where Pillow begins to warn: 256 MiB of RGB
 FORMATS = ('JPEG', 'PNG', 'PPM', 'BMP', 'WEBP', 'TIFF', 'GIF')   # of Pillow's forty: one of them calls a program
@@ -473,7 +473,7 @@ def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int
         batch = torch.stack([dataset[draw] for draw in draws])
         return batch.pin_memory() if pin_memory else batch
 
-    return map_ahead(read, batches, num_workers, ahead=BATCHES_AHEAD * num_workers)
+    return prefetch(read, batches, num_workers, ahead=BATCHES_AHEAD * num_workers)
 
 
 def new_size_of(config: dict, domain: str) -> int:

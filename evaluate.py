@@ -49,8 +49,8 @@ class Figure(NamedTuple):
     weights: str = 'none'
 
 
-class Own(NamedTuple):
-    """A figure that needs no other network: name, function, what is better, and the lists of `Seen` that it needs."""
+class Metric(NamedTuple):
+    """A metric that needs no other network: name, function, what is better, the `Observations` it needs."""
     name: str
     function: Callable
     better: str
@@ -58,23 +58,23 @@ class Own(NamedTuple):
 
 
 OWN = (
-    Own('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
-    Own('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
-    Own('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
-    Own('colour error, sampled', own_metrics.colour_error_sampled, '', ('sampled', 'wanted')),
-    Own('colour error, guided / sampled', own_metrics.colour_error_ratio, 'lower', ('sampled', 'guided')),
-    Own('pattern agreement, guided', own_metrics.pattern_agreement, 'higher', ('guided',)),
-    Own('pattern agreement, sampled', own_metrics.pattern_agreement_sampled, '', ('sampled', 'wanted')),
-    Own('colour diversity', own_metrics.colour_diversity, 'higher', ('sampled',)),
-    Own('pixel diversity', own_metrics.pixel_diversity, 'higher', ('spread',)),
-    Own('pattern entropy', own_metrics.pattern_entropy, 'higher', ('sampled',)),
-    Own('coverage', own_metrics.coverage, 'higher', ('sampled',)),
-    Own('outside the real ones', own_metrics.outside, 'lower', ('sampled',)),
-    Own('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
-    Own('reconstruction, target', own_metrics.recon_target, 'lower', ('recon_target',)),
-    Own('content code error', own_metrics.content_recovery, 'lower', ('content_error',)),
-    Own('style code error', own_metrics.style_recovery, 'lower', ('found_styles',)),
-    Own('style code correlation', own_metrics.style_correlation, 'higher', ('found_styles',)),
+    Metric('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
+    Metric('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
+    Metric('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
+    Metric('colour error, sampled', own_metrics.colour_error_sampled, '', ('sampled', 'wanted')),
+    Metric('colour error, guided / sampled', own_metrics.colour_error_ratio, 'lower', ('sampled', 'guided')),
+    Metric('pattern agreement, guided', own_metrics.pattern_agreement, 'higher', ('guided',)),
+    Metric('pattern agreement, sampled', own_metrics.pattern_agreement_sampled, '', ('sampled', 'wanted')),
+    Metric('colour diversity', own_metrics.colour_diversity, 'higher', ('sampled',)),
+    Metric('pixel diversity', own_metrics.pixel_diversity, 'higher', ('spread',)),
+    Metric('pattern entropy', own_metrics.pattern_entropy, 'higher', ('sampled',)),
+    Metric('coverage', own_metrics.coverage, 'higher', ('sampled',)),
+    Metric('outside the real ones', own_metrics.outside, 'lower', ('sampled',)),
+    Metric('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
+    Metric('reconstruction, target', own_metrics.recon_target, 'lower', ('recon_target',)),
+    Metric('content code error', own_metrics.content_recovery, 'lower', ('content_error',)),
+    Metric('style code error', own_metrics.style_recovery, 'lower', ('found_styles',)),
+    Metric('style code correlation', own_metrics.style_correlation, 'higher', ('found_styles',)),
 )
 
 
@@ -106,20 +106,20 @@ def main(argv: list[str] | None = None) -> None:
     images = find_test_images(config, opts)
     model = own_metrics.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
                           opts.encoder_noise)
-    tools, left_out = load_tools(opts, images, device, model.forth.samples)
+    tools, left_out = load_tools(opts, images, device, model.forward.samples)
     folder = make_folder(opts.output_folder, '--output_folder')
 
     lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
     ten_outputs = TenOutputs(lpips, fid)
-    seen = own_metrics.see(model, images, opts.seed, 'translating', ten_outputs.visit)
+    seen = own_metrics.observe(model, images, opts.seed, 'translating', ten_outputs.visit)
     untrained = own_metrics.untrained_model(config, bool(opts.a2b), opts.trainer, device, opts.seed, opts.encoder_noise)
-    floor = own_metrics.see(untrained, images, opts.seed, 'untrained model')
+    floor = own_metrics.observe(untrained, images, opts.seed, 'untrained model')
     real = own_metrics.real_seen(images, opts.seed)
 
     rows = own_figures(seen, real, floor)
     if images.dirty_twins:
         of_dirty = TenOutputs(None, None)
-        seen_dirty = own_metrics.see(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True)
+        seen_dirty = own_metrics.observe(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True)
         rows += dirty_figures(seen_dirty, seen)
     if lpips:
         rows += lpips_figures(lpips, ten_outputs, model, images, opts)
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     if images.dirty_twins:
         write_sheet(folder / 'sheet_dirty.png', of_dirty.rows, images)
     guided = 'guide, guided output, ' if model.method.guided else ''
-    columns = f'input, {guided}{"sampled outputs" if model.forth.samples else "output"}'
+    columns = f'input, {guided}{"sampled outputs" if model.forward.samples else "output"}'
     print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
 
 
@@ -229,7 +229,8 @@ class TenOutputs:
 # Figures
 # ---------------------------------------------------------------------------------------------------------------------
 
-def own_figures(seen: own_metrics.Seen, real: own_metrics.Seen, floor: own_metrics.Seen) -> list[Figure]:
+def own_figures(seen: own_metrics.Observations, real: own_metrics.Observations, floor: own_metrics.Observations
+                ) -> list[Figure]:
     """The figures that need no other network: of the model, of real pictures, of the untrained model."""
     expected = expected_coverage(own_metrics.real_bins(real), own_metrics.COVERAGE_SAMPLES) if real.guided else None
     rows = []
@@ -248,14 +249,14 @@ def own_figures(seen: own_metrics.Seen, real: own_metrics.Seen, floor: own_metri
 
 
 DIRTY = (
-    Own('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
-    Own('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
-    Own('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
-    Own('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
+    Metric('content kept', own_metrics.content_kept, 'higher', ('f1_sampled',)),
+    Metric('content kept, guided', own_metrics.content_kept_guided, 'higher', ('f1_guided',)),
+    Metric('colour error, guided', own_metrics.colour_error, 'lower', ('guided',)),
+    Metric('reconstruction, source', own_metrics.recon_source, 'lower', ('recon_source',)),
 )
 
 
-def dirty_figures(dirty: own_metrics.Seen, clean: own_metrics.Seen) -> list[Figure]:
+def dirty_figures(dirty: own_metrics.Observations, clean: own_metrics.Observations) -> list[Figure]:
     """What becomes of inputs with dirt on them, and how that compares with clean ones."""
     rows = []
     for own in DIRTY:
@@ -293,8 +294,8 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: own_metrics.Model,
 
     def outputs() -> Iterator[Tensor]:
         for path in tqdm(images.inputs, desc='LPIPS pairs', unit=' inputs', disable=None, dynamic_ncols=True):
-            styles = model.forth.draw_styles(2 * LPIPS_PAIRS, generator=generator)
-            yield model.forth.translate_batch(images.read(images.source, [path]), styles)[0]
+            styles = model.forward.draw_styles(2 * LPIPS_PAIRS, generator=generator)
+            yield model.forward.translate_batch(images.read(images.source, [path]), styles)[0]
 
     def real_pictures() -> Iterator[Tensor]:
         for _ in images.inputs:
@@ -353,13 +354,13 @@ def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: own_metrics.TestIma
 def score_figures(tool: Tool, model: own_metrics.Model, images: own_metrics.TestImages, seed: int) -> list[Figure]:
     """IS and CIS of 100 samples an input, as the paper states them and as the original prints them."""
     generator, probabilities = torch.Generator().manual_seed(seed + 2), []
-    sampled = model.forth.samples
+    sampled = model.forward.samples
     num_samples = SCORE_SAMPLES if sampled else 1
     with tqdm(total=len(images.inputs), desc='IS and CIS', unit=' inputs', disable=None, dynamic_ncols=True) as bar:
         for batch in images.batches(num_samples):
             x = images.read(images.source, [images.inputs[i] for i in batch])
-            styles = model.forth.draw_styles(len(batch), num_samples, generator=generator) if sampled else None
-            outputs = model.forth.translate_batch(x, styles)
+            styles = model.forward.draw_styles(len(batch), num_samples, generator=generator) if sampled else None
+            outputs = model.forward.translate_batch(x, styles)
             found = deep_metrics.class_probabilities(tool.network, outputs.flatten(0, 1))
             probabilities += list(found.split(num_samples))
             bar.update(len(batch))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from core.device import choose_device
 from core.errors import BadInput
 from core.files import make_folder
-from core.threads import Beside, map_ahead
+from core.threads import BackgroundCalls, prefetch
 from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
 from engine.config import load_config
@@ -111,11 +111,11 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
     """
     done, probabilities = 0, {}
     at_once = pixels_at_once(translator.device, opts.batch_size)
-    read = map_ahead(lambda image: read_image(image, translator, opts.new_size),
+    read = prefetch(lambda image: read_image(image, translator, opts.new_size),
                      with_styles(translator, paths, opts, styles), opts.num_workers,
                      ahead=opts.num_workers + opts.batch_size)
     with tqdm(total=len(paths), unit=' images', disable=None, dynamic_ncols=True) as bar, \
-            contextlib.closing(read), Beside(opts.num_workers, most=WRITES_AHEAD * opts.num_workers) as beside:
+            contextlib.closing(read), BackgroundCalls(opts.num_workers, most=WRITES_AHEAD * opts.num_workers) as beside:
         for batch in batches(readable(read, bar), opts.batch_size):
             images = torch.stack([image.values for image in batch])
             if translator.device.type == 'cuda':

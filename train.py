@@ -19,7 +19,7 @@ from engine.cli import Parser, at_least, run_command
 from engine.config import load_config
 from engine.methods import METHODS, trainer_class
 from engine.run_folder import RunFolder
-from engine.run_page.page import describe
+from engine.run_page.page import describe_run
 from engine.training import TrainingImages, TrainingLoop, facts_of
 from trainer import Trainer
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     run.say(f'{opts.trainer} on {device}{processes}, seed {seed}, iterations {start} to {config["max_iter"]}')
     run.say(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}' + (
         ' (--resume: no whole snapshot there)' if opts.resume else ''))
-    about = {**describe(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,
+    about = {**describe_run(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,
              'averaged': config.get('ema_decay', 0) if trainer.ema else 0, 'facts': facts_of(trainer, seed),
              'command': f'python train.py {shlex.join(arguments_of(argv))}',
              'resume': f'python train.py {resume_line(argv)}'}

@@ -330,7 +330,7 @@ class Trainer(nn.Module):
         progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
         state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
         state['grad_clip'] = {of: clip.memory() for of, clip in self.clips.items()}
-        if memory := self._memory():
+        if memory := self._extra_state():
             state['memory'] = memory
         snapshots.write(Path(folder), step, networks, state, keep)
 
@@ -370,7 +370,7 @@ class Trainer(nn.Module):
             self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
             self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
             self._restore_display_styles(state.get('display_styles', {}))
-            self._restore_memory(state.get('memory', {}))
+            self._restore_extra_state(state.get('memory', {}))
             for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
                 self.clips[of].restore(memory)
         except (TypeError, ValueError, AttributeError, RuntimeError, KeyError):
@@ -408,12 +408,12 @@ class Trainer(nn.Module):
     def _restore_display_styles(self, styles: dict[str, Tensor]) -> None:
         """Take up what `_display_styles` gave, as far as it fits."""
 
-    def _memory(self) -> dict:
+    def _extra_state(self) -> dict:
         """What else later iterations hang on: tensors by name, on the CPU."""
         return {}
 
-    def _restore_memory(self, memory: dict) -> None:
-        """Take up what `_memory` gave, as far as it fits."""
+    def _restore_extra_state(self, memory: dict) -> None:
+        """Take up what `_extra_state` gave, as far as it fits."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -434,10 +434,10 @@ class MUNIT_Trainer(Trainer):
             style_dim = config['gen']['style_dim']
             self.style_statistics = nn.ModuleDict({name: StyleStatistics(style_dim) for name in 'ab'})
 
-    def _memory(self) -> dict:
+    def _extra_state(self) -> dict:
         return {'style_statistics': self.style_statistics.state_dict()} if hasattr(self, 'style_statistics') else {}
 
-    def _restore_memory(self, memory: dict) -> None:
+    def _restore_extra_state(self, memory: dict) -> None:
         if hasattr(self, 'style_statistics') and 'style_statistics' in memory:
             self.style_statistics.load_state_dict(memory['style_statistics'])
 

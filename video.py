@@ -36,8 +36,8 @@ from tqdm import tqdm
 
 from core.device import choose_device
 from core.errors import BadInput, shown
-from core.files import make_folder, part_of, whole
-from core.threads import Beside, map_ahead
+from core.files import atomic_write, make_folder, part_of
+from core.threads import BackgroundCalls, prefetch
 from data import Transform, list_folder, read_image
 from engine.cli import Parser, add_compute, add_direction, add_seed, at_least, run_command
 from engine.config import load_config
@@ -235,7 +235,8 @@ class OutputVideo:
     The `VideoWriter` is created with the first batch, since some properties of a video are known only then.
     """
 
-    def __init__(self, path: Path, extension: str, reader: Reader, opts: argparse.Namespace, background: Beside):
+    def __init__(self, path: Path, extension: str, reader: Reader, opts: argparse.Namespace,
+                 background: BackgroundCalls):
         self.path, self.extension, self.reader = path, extension, reader
         self.opts, self.background = opts, background
         self.writer, self.packets = None, []
@@ -284,7 +285,7 @@ def translate_video(translator: Translator, reader: Reader, output: Path, keyfra
         BadInput: no frame can be read, or the output cannot be written.
     """
     start = time.perf_counter()
-    with whole(output) as part:
+    with atomic_write(output) as part:
         count, notes = write_translation(translator, reader, part, output.suffix.lower(), keyframe_styles, opts)
     print(f'{output}: wrote {count} frames of {reader.size[0]}×{reader.size[1]}, '
           f'{count / (time.perf_counter() - start):.3g} frames/s')
@@ -304,7 +305,7 @@ def write_translation(translator: Translator, reader: Reader, path: Path, extens
         The number of frames, and the notes of the writer.
     """
     position = position_function(reader) if keyframe_styles is not None and len(keyframe_styles) > 1 else None
-    background = Beside(min(1, opts.num_workers), most=PENDING_BATCHES)
+    background = BackgroundCalls(min(1, opts.num_workers), most=PENDING_BATCHES)
     video, count = OutputVideo(path, extension, reader, opts, background), 0
     try:
         items = read_ahead(video_frames(reader, translator, opts), opts,
@@ -348,7 +349,7 @@ def video_frames(reader: Reader, translator: Translator, opts: argparse.Namespac
 
 def read_ahead(items: Iterator, opts: argparse.Namespace, most: int) -> Iterator:
     """Yield the items, of which up to `most` are prepared in advance by a thread."""
-    prepared = map_ahead(lambda _: next(items, None), itertools.count(), min(1, opts.num_workers), most)
+    prepared = prefetch(lambda _: next(items, None), itertools.count(), min(1, opts.num_workers), most)
     with contextlib.closing(prepared):
         yield from itertools.takewhile(lambda item: item is not None, prepared)
 
@@ -399,10 +400,10 @@ def translate_frames(translator: Translator, paths: Sequence[Path], output: Path
 
     for folder in sorted({path.parent.relative_to(opts.input) for path in paths}):
         make_folder(output / folder, '--output')
-    frames = map_ahead(read, enumerate(paths), opts.num_workers, ahead=opts.num_workers + opts.batch_size)
+    frames = prefetch(read, enumerate(paths), opts.num_workers, ahead=opts.num_workers + opts.batch_size)
     start = time.perf_counter()
     with contextlib.closing(frames), tqdm(total=len(paths), unit=' frames', disable=None, dynamic_ncols=True) as bar, \
-            Beside(opts.num_workers, most=PENDING_BATCHES * opts.batch_size) as background:
+            BackgroundCalls(opts.num_workers, most=PENDING_BATCHES * opts.batch_size) as background:
         for batch in batches(frames, opts):
             if not isinstance(batch, list):
                 tqdm.write(f'skipped {batch.error}', file=sys.stderr)
@@ -429,7 +430,7 @@ def write_frame(pixels: Tensor, path: Path, wait: Callable[[], None]) -> None:
         BadInput: the file cannot be written.
     """
     wait()
-    with whole(path) as part:
+    with atomic_write(path) as part:
         write_bytes(pixels, part)
 
 

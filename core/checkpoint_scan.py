@@ -45,7 +45,7 @@ class Dictionary(dict):
     """Stands for an OrderedDict."""
 
 
-def survey(path: str | Path) -> None:
+def scan(path: str | Path) -> None:
     """Raise unless the file is a checkpoint of PyTorch's whose declared contents are all within it.
 
     Raises:
@@ -90,7 +90,7 @@ def _survey_zip(file: _Sparing, size: int) -> None:
         if _bytes_of(storage) > sizes[f'{root}/data/{key}']:
             raise Refused(f'it declares {storage.numel} numbers where it has {sizes[f"{root}/data/{key}"]} bytes')
 
-    _Walker(io.BytesIO(pickled), check).load()
+    ScanUnpickler(io.BytesIO(pickled), check).load()
 
 
 def _survey_legacy(file: _Sparing, size: int) -> None:
@@ -105,10 +105,10 @@ def _survey_legacy(file: _Sparing, size: int) -> None:
         nonlocal declared
         declared += 8 + _bytes_of(storage)
 
-    if _Walker(head, check).load() != LEGACY_MAGIC:
+    if ScanUnpickler(head, check).load() != LEGACY_MAGIC:
         raise Foreign('a pickle of another kind')
     for _ in range(4):   # version, system, content, keys of the storages in their order
-        content = _Walker(head, check).load()
+        content = ScanUnpickler(head, check).load()
     if type(content) is not list or any(type(key) not in (str, bytes, int) for key in content):
         raise Foreign('odd names of numbers')
     if declared > size - head.tell():
@@ -119,7 +119,7 @@ def _bytes_of(storage: Storage) -> int:
     return storage.numel * BYTES_EACH[storage.dtype]
 
 
-class _Walker(pickle._Unpickler):
+class ScanUnpickler(pickle._Unpickler):
     """Walks a pickle of tensors and plain containers without making a tensor or calling anything of the file's.
 
     Its memo is a dict, so that a memo index costs nothing; the one in C grows a table to the largest index. Keys are
@@ -205,11 +205,11 @@ class _Walker(pickle._Unpickler):
 
 
 def _own(name: str) -> Callable:
-    return getattr(_Walker, f'load_{name.lower()}', None) or pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+    return getattr(ScanUnpickler, f'load_{name.lower()}', None) or pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
 
 
-_Walker.dispatch = {code: _Walker.load_another for code in range(256)}
-_Walker.dispatch.update({getattr(pickle, name)[0]: _own(name) for name in ALLOWED})
+ScanUnpickler.dispatch = {code: ScanUnpickler.load_another for code in range(256)}
+ScanUnpickler.dispatch.update({getattr(pickle, name)[0]: _own(name) for name in ALLOWED})
 
 
 def _fill(target: Any, items: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from core.checkpoint_scan import Foreign, Refused, survey
+from core.checkpoint_scan import Foreign, Refused, scan
 from core.errors import BadInput, shown, why_no_file
 
 
@@ -61,7 +61,7 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues
-            survey(path)
+            scan(path)
             content = torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except OSError as error:
         raise BadInput(f'{named}: {error.strerror or "cannot be read"}') from None

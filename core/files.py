@@ -42,7 +42,7 @@ def part_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A file that is written beside `path`, and takes its place when the block ends well; else it is taken away.
 
     Raises:

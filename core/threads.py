@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 
-class Beside:
+class BackgroundCalls:
     """Calls that threads make while the main one goes on; at most `most` wait, then it waits for them.
 
     The first error of a call is raised by a later `call` or at the end of the `with` block; an error in the block
@@ -25,7 +25,7 @@ class Beside:
             self.pending.popleft().result()
         self.pending.append(self.pool.submit(function, *arguments))
 
-    def __enter__(self) -> 'Beside':
+    def __enter__(self) -> 'BackgroundCalls':
         return self
 
     def __exit__(self, kind: type | None, *_) -> None:
@@ -37,7 +37,7 @@ class Beside:
                 self.pool.shutdown(cancel_futures=True)
 
 
-def map_ahead(function: Callable[[Any], Any], items: Iterable, workers: int, ahead: int) -> Iterator:
+def prefetch(function: Callable[[Any], Any], items: Iterable, workers: int, ahead: int) -> Iterator:
     """What `function` makes of each item, in their order, `ahead` of them made by threads before they are asked for.
 
     Items are taken by the thread that iterates. Without workers, it does all itself, when asked.

@@ -25,7 +25,7 @@ from engine.cli import DirectionParser, add_new_size, run_command
 from engine.config import load_config
 from engine.methods import METHODS
 from engine.translator import make_translator
-from extras.styles.style_space import describe, draw_map, encode_all, map_of, measure, sweep, write_text
+from extras.styles.style_space import describe_space, draw_map, encode_all, map_of, measure, sweep, write_text
 from utils import write_output
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     space = measure(codes)
     folder = make_folder(opts.output_folder, '--output_folder')
 
-    told = describe(space)
+    told = describe_space(space)
     write_text({'checkpoint': opts.checkpoint, 'domain': translator.target, 'style_folder': opts.style_folder,
                 **told}, folder / 'styles.json')
     write_output(sweep(translator, space, contents), folder / 'components.png')
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_table(told: dict) -> None:
-    """The figures of `describe` for the screen."""
+    """The figures of `describe_space` for the screen."""
     chance = told['by_chance']
     print(f'{told["images"]} styles; of N(0, 1), means would be 0 ± {chance["mean"]:.2g} and deviations 1 ± '
           f'{chance["deviation"]:.2g}')

@@ -20,7 +20,7 @@ from extras.metrics import image_features, own_metrics
 from extras.metrics.deep_metrics import load_inception
 from extras.metrics.ground_truth import Factors
 from extras.metrics.image_features import Palette, lab_of
-from extras.metrics.own_metrics import Model, Seen, TestImages, untrained_model
+from extras.metrics.own_metrics import Model, Observations, TestImages, untrained_model
 from scripts import draw_demo_data, draw_dirty_twin, halve_checkpoint, train_classifier
 from trainer import MUNIT_Trainer, UNIT_Trainer
 
@@ -294,7 +294,7 @@ def test_fid_and_kid_are_of_all_samples_against_train_and_test_pictures(run):
     tool = evaluate.Tool(FewFeatures(), 'made up')
     visitor = evaluate.TenOutputs(None, tool)
     model = Model(run['MUNIT config'], run['MUNIT checkpoint'], True, 'MUNIT', CPU)
-    own_metrics.see(model, images, 0, 'test', visitor.visit)
+    own_metrics.observe(model, images, 0, 'test', visitor.visit)
     assert len(tool.network.seen) == 30 and tool.network.seen[0].shape == (64, 64, 3)
     rows = {row.name: row for row in evaluate.fid_figures(tool, visitor, images, opts.seed)}
     assert len(tool.network.seen) == 30 + 6 + 4
@@ -398,8 +398,9 @@ def wanted(lab, pattern='plain') -> Factors:
 
 
 def test_style_obeyed_is_the_difference_to_the_guides_true_colour_and_pattern():
-    seen = Seen(guided=[look((50, 3, 4)), look((60, 0, 0), 'dots')], wanted=[wanted((50, 0, 0)), wanted((50, 0, 0))],
-                sampled=[[look((50, 0, 30)), look((50, 0, 0), 'dots')], [look((50, 40, 0)), look((60, 0, 0))]])
+    seen = Observations(guided=[look((50, 3, 4)), look((60, 0, 0), 'dots')],
+                        wanted=[wanted((50, 0, 0)), wanted((50, 0, 0))],
+                        sampled=[[look((50, 0, 30)), look((50, 0, 0), 'dots')], [look((50, 40, 0)), look((60, 0, 0))]])
     assert own_metrics.colour_error(seen) == pytest.approx((5 + 10) / 2)
     assert own_metrics.colour_error_sampled(seen) == pytest.approx((30 + 0 + 40 + 10) / 4)
     assert own_metrics.colour_error_ratio(seen) == pytest.approx(7.5 / 20)
@@ -409,8 +410,8 @@ def test_style_obeyed_is_the_difference_to_the_guides_true_colour_and_pattern():
 
 def test_diversity_is_of_the_samples_of_one_input():
     same, other = [look((50, 0, 0))] * 4, [look((50, 0, 0)), look((50, 10, 0), 'dots')]
-    assert own_metrics.colour_diversity(Seen(sampled=[same, other])) == pytest.approx((0 + 10) / 2)
-    assert own_metrics.pattern_entropy(Seen(sampled=[same, other])) == pytest.approx((0 + 1) / 2)
+    assert own_metrics.colour_diversity(Observations(sampled=[same, other])) == pytest.approx((0 + 10) / 2)
+    assert own_metrics.pattern_entropy(Observations(sampled=[same, other])) == pytest.approx((0 + 1) / 2)
 
 
 def test_pixel_diversity_is_of_all_pairs_and_all_pixels():
@@ -420,21 +421,22 @@ def test_pixel_diversity_is_of_all_pairs_and_all_pixels():
     assert image_features.mean_squared_difference(pictures[2:]) == 0
     assert image_features.mean_squared_difference(pictures) == pytest.approx((0 + 5000 + 5000) / 3, rel=1e-4)
     assert image_features.mean_squared_difference(pictures[:, :1]) == pytest.approx(10000 / 3, rel=1e-4)   # grey
-    assert own_metrics.pixel_diversity(Seen(spread=[1.0, 4.0])) == 2.5
+    assert own_metrics.pixel_diversity(Observations(spread=[1.0, 4.0])) == 2.5
 
 
 def test_coverage_is_of_a_hundred_samples_spread_over_the_inputs():
     red, grey, green = (50, 60, 1), (50, 0, 0), (50, -60, 1)
-    real = Seen(guided=[look(red), look(grey), look(green), look(red)])
-    seen = Seen(sampled=[[look(red)] + [look((10, 0, 0))] * 9 for _ in range(99)] + [[look(grey)] + [look(red)] * 9])
+    real = Observations(guided=[look(red), look(grey), look(green), look(red)])
+    seen = Observations(sampled=[*([look(red)] + [look((10, 0, 0))] * 9 for _ in range(99)),
+                                 [look(grey)] + [look(red)] * 9])
     assert own_metrics.coverage(seen, real) == pytest.approx(2 / 3) and own_metrics.outside(seen, real) == 0
-    few = Seen(sampled=[[look(red), look((10, 0, 0))]] * 2)   # all there are
+    few = Observations(sampled=[[look(red), look((10, 0, 0))]] * 2)   # all there are
     assert own_metrics.coverage(few, real) == pytest.approx(1 / 3) and own_metrics.outside(few, real) == 0.5
 
 
 def test_codes_found_again_have_no_error_and_correlate():
     styles = torch.randn(40, 8)
-    seen = Seen(styles=list(styles.split(10)), found_styles=list(styles.split(10)))
+    seen = Observations(styles=list(styles.split(10)), found_styles=list(styles.split(10)))
     assert own_metrics.style_recovery(seen) == 0 and own_metrics.style_correlation(seen) == pytest.approx(1)
     seen.found_styles = [-2 * part for part in seen.styles]
     assert own_metrics.style_recovery(seen) == pytest.approx(3 * styles.abs().mean().item(), rel=1e-5)
@@ -444,7 +446,7 @@ def test_codes_found_again_have_no_error_and_correlate():
 def test_every_figure_is_defined():
     for own in evaluate.OWN:
         assert len(own.function.__doc__.split()) >= 10
-        assert set(own.needs) <= set(vars(Seen()))
+        assert set(own.needs) <= set(vars(Observations()))
 
 
 @pytest.mark.parametrize('trainer', ['MUNIT', 'UNIT'])
@@ -467,7 +469,7 @@ def test_codes_are_those_of_the_samples(run):
     images = TestImages(config, True, 2, 0)
     model = Model(config, run['MUNIT checkpoint'], True, 'MUNIT', CPU)
     batches = []
-    seen = own_metrics.see(model, images, 5, 'test', lambda *batch: batches.append(batch))
+    seen = own_metrics.observe(model, images, 5, 'test', lambda *batch: batches.append(batch))
     (_, x, outputs, _), = batches
     generator = torch.Generator().manual_seed(5)
     styles = torch.randn(2, 10, 8, 1, 1, generator=generator)

@@ -29,7 +29,7 @@ def test_moments_and_components_are_those_that_the_codes_were_made_with():
     assert torch.allclose((space.directions @ turn.T).abs(), torch.eye(4).double()[[1, 3, 2, 0]], atol=0.05)
     assert all(direction[direction.abs().argmax()] > 0 for direction in space.directions)
     assert torch.allclose(space.coordinates @ space.directions + space.mean, codes)
-    told = style_space.describe(space)
+    told = style_space.describe_space(space)
     assert sum(component['explained'] for component in told['components']) == pytest.approx(1)
     assert told['components'][0]['explained'] == pytest.approx(9 / 11.51, rel=0.05)
     assert told['mean_length'] == pytest.approx(float(codes.norm(dim=1).mean()))
@@ -37,7 +37,7 @@ def test_moments_and_components_are_those_that_the_codes_were_made_with():
 
 def test_codes_that_are_all_alike_have_no_variance():
     space = style_space.measure(torch.ones(3, 2))
-    assert [component['explained'] for component in style_space.describe(space)['components']] == [0, 0]
+    assert [component['explained'] for component in style_space.describe_space(space)['components']] == [0, 0]
 
 
 def test_room_is_given_in_order_and_none_lies_on_another():

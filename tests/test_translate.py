@@ -7,7 +7,7 @@ import torch
 from parity import config_with, filled_trainer
 
 from core.errors import BadInput
-from core.threads import Beside, map_ahead
+from core.threads import BackgroundCalls, prefetch
 from engine.translator import Translator, pad_to, without_weights
 from extras.metrics.deep_metrics import (
     class_probabilities,
@@ -262,7 +262,7 @@ def test_what_is_made_ahead_keeps_its_order_and_its_bound(workers):
             taken.append(i)
             yield i
 
-    made = map_ahead(lambda i: i * i, items(), workers, ahead=4)
+    made = prefetch(lambda i: i * i, items(), workers, ahead=4)
     assert next(made) == 0
     assert len(taken) == (5 if workers else 1)
     assert list(made) == [i * i for i in range(1, 20)]
@@ -271,7 +271,7 @@ def test_what_is_made_ahead_keeps_its_order_and_its_bound(workers):
 @pytest.mark.parametrize('workers', [0, 2])
 def test_calls_beside_are_all_made_and_the_first_error_is_raised(workers):
     made = []
-    with Beside(workers, most=3) as beside:
+    with BackgroundCalls(workers, most=3) as beside:
         for i in range(10):
             beside.call(made.append, i)
     assert sorted(made) == list(range(10))
@@ -279,10 +279,10 @@ def test_calls_beside_are_all_made_and_the_first_error_is_raised(workers):
     def fail(i: int) -> None:
         raise BadInput(f'call {i}')
 
-    with pytest.raises(BadInput, match='call 0'), Beside(workers, most=3) as beside:
+    with pytest.raises(BadInput, match='call 0'), BackgroundCalls(workers, most=3) as beside:
         for i in range(10):
             beside.call(fail, i)
-    with pytest.raises(BadInput, match='call 0'), Beside(workers, most=3) as beside:
+    with pytest.raises(BadInput, match='call 0'), BackgroundCalls(workers, most=3) as beside:
         beside.call(fail, 0)
 
 
@@ -294,7 +294,7 @@ def test_no_more_calls_wait_than_allowed_and_an_error_in_the_block_drops_them():
         assert may_go.acquire(timeout=30)
         made.append(i)
 
-    with pytest.raises(KeyboardInterrupt), Beside(1, most=3) as beside:
+    with pytest.raises(KeyboardInterrupt), BackgroundCalls(1, most=3) as beside:
         for i in range(3):
             beside.call(wait, i)
         assert made == []

@@ -190,7 +190,7 @@ class Report:
         replace_text(self.folder / 'index.html', page_of(self.folder, data))
 
 
-def describe(trainer: str, config: dict, overrides: dict) -> dict[str, Any]:
+def describe_run(trainer: str, config: dict, overrides: dict) -> dict[str, Any]:
     """What the page says of a run's method, settings and programs: part of what `Report` takes.
 
     Args:

@@ -212,10 +212,10 @@ class CycleGAN_Trainer(BaselineTrainer):
             rows += [torch.cat(row) for row in zip(*made, strict=True)]
         return tuple(rows)
 
-    def _memory(self) -> dict[str, Any]:
+    def _extra_state(self) -> dict[str, Any]:
         return {name: pool.content() for name, pool in self.pools.items()}
 
-    def _restore_memory(self, memory: dict[str, Any]) -> None:
+    def _restore_extra_state(self, memory: dict[str, Any]) -> None:
         size = (self.config['crop_image_height'], self.config['crop_image_width'])
         for name, pool in self.pools.items():
             shape = (self.config[f'input_dim_{name}'], *size)
@@ -244,7 +244,7 @@ class CycleGANNoise_Trainer(CycleGAN_Trainer):
 # BicycleGAN
 # ---------------------------------------------------------------------------------------------------------------------
 
-def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
+def code_kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), summed over values and images."""
     mean, log_variance = mean.float(), log_variance.float()
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum()
@@ -349,7 +349,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         adv = self._fooled(self.dis_b, fakes['x_encoded'])
         adv2 = self._fooled(self.dis_b2, fakes['x_random'])
         recon_x = reconstruction_loss(fakes['x_encoded'], x_b[:len(x_b) // 2])
-        kl = kl_loss(fakes['mean'], fakes['log_variance'])
+        kl = code_kl_loss(fakes['mean'], fakes['log_variance'])
         # The encoder must not learn to find codes that the generator hides in its pictures.
         with frozen(self.enc_b):
             mean_random, _ = self.encode(fakes['x_random'])

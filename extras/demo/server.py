@@ -86,7 +86,7 @@ def beside_here(path: Path) -> str:
 # What the page is told at its start
 # ---------------------------------------------------------------------------------------------------------------------
 
-def find_styles(opts: argparse.Namespace, config: dict) -> Callable[[str], list[Path]]:
+def find_map_pictures(opts: argparse.Namespace, config: dict) -> Callable[[str], list[Path]]:
     """What finds a domain's pictures for the map.
 
     Raises:
@@ -338,7 +338,7 @@ def make_app(model: DemoModel, opts: argparse.Namespace) -> Callable:
     Raises:
         BadInput: of --style_folder.
     """
-    find = find_styles(opts, model.config)
+    find = find_map_pictures(opts, model.config)
     maps = Maps(opts.checkpoint, model.digest, {translator.target: translator for translator in
                                                 model.translators.values()}, model.lock, find, bool(opts.style_folder))
     examples = find_examples(model)

@@ -20,9 +20,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from core.errors import BadInput, shown
-from core.files import whole
+from core.files import atomic_write
 from engine.translator import Translator
-from extras.styles.style_space import describe, measure, plane, with_room
+from extras.styles.style_space import describe_space, measure, plane, with_room
 from utils import to_bytes, to_picture
 
 THUMBNAIL = 56         # pixels of a small picture
@@ -69,7 +69,7 @@ def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '
     middle, side = (low + high) / 2, max(float((high - low).max()), 1e-3) / (1 - 2 * MARGIN)
     places = [tuple(place) for place in ((points - middle) / side + 0.5).tolist()]
     kept = with_room(places, ROOM)[:MOST_THUMBNAILS]
-    explained = [component['explained'] for component in describe(space)['components']] + [0.0]
+    explained = [component['explained'] for component in describe_space(space)['components']] + [0.0]
     return {
         'domain': translator.target, 'name': domain_name, 'images': len(codes), 'explained': _rounded(explained[:2]),
         'mean': _rounded(space.mean), 'axes': [_rounded(axis) for axis in axes],
@@ -88,7 +88,7 @@ def write_map(made: dict[str, Any], checkpoint: str | Path, digest: str) -> list
     json_path, picture_path = places_of(checkpoint, made['domain'])
     text = json.dumps({'checkpoint': digest, **{key: value for key, value in made.items() if key != 'picture'}})
     for path, content in ((picture_path, made['picture']), (json_path, text.replace('], "', '],\n"').encode() + b'\n')):
-        with whole(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(content)
     return [json_path, picture_path]
 

@@ -1,7 +1,8 @@
 """The figures of one direction of a model that need no other network: from pixels, true factors, and its own codes.
 
-Each figure is a function of what was seen of a model, `Seen`; its docstring is its definition, and is printed with it.
-The same functions of `real_seen`, whose outputs are real pictures, give the ceilings, of an untrained model the floors.
+Each metric is a function of what was observed of a model, `Observations`; its docstring is its definition, and is
+printed with it. The same functions of `real_seen`, whose outputs are real pictures, give the ceilings, and of an
+untrained model the floors.
 """
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -35,19 +36,19 @@ class Model:
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
                  precision: str = 'fp32', encoder_noise: bool = False):
         self.trainer, self.method, self.device = trainer, METHODS[trainer], device
-        self.forth = make_translator(config, checkpoint, a2b, trainer, device, precision, encoder_noise=encoder_noise)
+        self.forward = make_translator(config, checkpoint, a2b, trainer, device, precision, encoder_noise=encoder_noise)
         if self.method.autoencodes:
-            self.back = make_translator(config, checkpoint, not a2b, trainer, device, precision)
+            self.backward = make_translator(config, checkpoint, not a2b, trainer, device, precision)
 
     def content(self, images: Tensor, of_target: bool = False) -> Tensor:
         """The content code of images (N, C, H, W) of the source domain, or of the target domain."""
-        translator = self.back if of_target else self.forth
+        translator = self.backward if of_target else self.forward
         gen = translator.source_gen
         return (gen.enc_content if self.trainer == 'MUNIT' else gen.enc)(images.to(self.device)).float()
 
     def reconstruct(self, images: Tensor, of_target: bool) -> Tensor:
         """Images (N, C, H, W), encoded and decoded within their own domain."""
-        decoder = self.forth if of_target else self.back
+        decoder = self.forward if of_target else self.backward
         content = self.content(images, of_target)
         if self.trainer == 'UNIT':
             return decoder.target_gen.decode(content)
@@ -145,7 +146,7 @@ class TestImages:
 
 
 @dataclass
-class Seen:
+class Observations:
     """What was seen of a model's outputs: lists with an entry for each input, empty where there is no such thing.
 
     Looks are (palette, pattern) of the body of a picture.
@@ -172,8 +173,9 @@ def look_at(picture: Tensor, mask: Tensor) -> tuple[Palette, str] | None:
 
 
 @torch.inference_mode()
-def see(model: Model, images: TestImages, seed: int, name: str,
-        visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None, dirty: bool = False) -> Seen:
+def observe(model: Model, images: TestImages, seed: int, name: str,
+            visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None, dirty: bool = False
+            ) -> Observations:
     """Translate the inputs with sampled styles and with those of their guides, and look at what comes out.
 
     Args:
@@ -182,8 +184,8 @@ def see(model: Model, images: TestImages, seed: int, name: str,
         visit: is called with each batch: positions, inputs (N, C, H, W), samples (N, S, C, H, W), guided (N, C, H, W).
         dirty: give the model the inputs' dirty twins; what comes out is still held against the clean ones.
     """
-    seen, generator = Seen(), torch.Generator().manual_seed(seed)
-    sampled, guides = model.forth.samples, model.method.guided
+    seen, generator = Observations(), torch.Generator().manual_seed(seed)
+    sampled, guides = model.forward.samples, model.method.guided
     num_samples = NUM_SAMPLES if sampled else 1
     tolerance = tolerance_of(images.height, images.width)
     with tqdm(total=len(images.inputs), desc=name, unit=' inputs', disable=None, dynamic_ncols=True) as bar:
@@ -193,11 +195,11 @@ def see(model: Model, images: TestImages, seed: int, name: str,
             x = images.read_dirty(paths) if dirty else clean
             styles = guided = None
             if sampled:
-                styles = model.forth.draw_styles(len(batch), num_samples, generator=generator).cpu()
+                styles = model.forward.draw_styles(len(batch), num_samples, generator=generator).cpu()
             if guides:
                 example = images.read(images.target, [images.guides[i] for i in batch])
-                guided = model.forth.translate_batch(x, model.forth.encode_style(example)[:, None])[:, 0].cpu()
-            outputs = model.forth.translate_batch(x, styles)
+                guided = model.forward.translate_batch(x, model.forward.encode_style(example)[:, None])[:, 0].cpu()
+            outputs = model.forward.translate_batch(x, styles)
             _see_codes(seen, model, x, outputs, styles)
             outputs = outputs.cpu()
             drawn = edges(clean)
@@ -224,7 +226,7 @@ def see(model: Model, images: TestImages, seed: int, name: str,
     return seen
 
 
-def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
+def _see_codes(seen: Observations, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
     """Whether content and style are found again in the outputs; of an input's first two outputs, to be quick."""
     if model.method.autoencodes:
         content = model.content(x)
@@ -235,16 +237,16 @@ def _see_codes(seen: Seen, model: Model, x: Tensor, outputs: Tensor, styles: Ten
     if model.method.guided:
         for one, style in zip(outputs, styles, strict=True):
             seen.styles.append(style.flatten(1))
-            seen.found_styles.append(model.forth.encode_style(one).flatten(1).cpu())
+            seen.found_styles.append(model.forward.encode_style(one).flatten(1).cpu())
 
 
-def real_seen(images: TestImages, seed: int) -> Seen:
+def real_seen(images: TestImages, seed: int) -> Observations:
     """What would be seen of a perfect model: the inputs' true counterparts, and real pictures for samples.
 
     For ten samples of one input stand ten random real pictures, a hundred times (of whole pictures, a hundred pairs);
     for the guided output, its guide.
     """
-    seen, generator = Seen(), torch.Generator().manual_seed(seed)
+    seen, generator = Observations(), torch.Generator().manual_seed(seed)
     tolerance = tolerance_of(images.height, images.width)
     for path, counterpart in zip(images.inputs, images.counterparts, strict=bool(images.counterparts)):
         x, y = images.read(images.source, [path]), images.read(images.target, [counterpart])
@@ -270,38 +272,38 @@ def real_seen(images: TestImages, seed: int) -> Seen:
 # The figures
 # ---------------------------------------------------------------------------------------------------------------------
 
-def content_kept(seen: Seen) -> float:
+def content_kept(seen: Observations) -> float:
     """Edge F1 of the sampled outputs against their input, 0…1: edges are local maxima of the CIELAB slope above ΔE 12,
     and count as the same within 2 pixels at 128 (in proportion elsewhere, at least 1). Real: the input's true
     counterpart, whose pattern has edges that no drawing shows."""
     return mean(seen.f1_sampled)
 
 
-def content_kept_guided(seen: Seen) -> float:
+def content_kept_guided(seen: Observations) -> float:
     """As content kept, of the outputs with a guide's style."""
     return mean(seen.f1_guided)
 
 
-def colour_error(seen: Seen) -> float:
+def colour_error(seen: Observations) -> float:
     """ΔE (CIE 1976) between the body colour of the guided output and the true one of the picture that guides it. The
     body colour is the commoner of two colours within the body's mask, of about equally common ones the nearer. Real:
     the guide itself, so the error of measuring."""
     return mean([look.difference(wanted.body_lab) for (look, _), wanted in zip(seen.guided, seen.wanted, strict=True)])
 
 
-def colour_error_sampled(seen: Seen) -> float:
+def colour_error_sampled(seen: Observations) -> float:
     """As colour error, of the outputs with sampled styles against the same guides: what chance gives. Real: real
     pictures drawn at random."""
     return mean([look.difference(wanted.body_lab)
                  for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for look, _ in looks])
 
 
-def colour_error_ratio(seen: Seen) -> float:
+def colour_error_ratio(seen: Observations) -> float:
     """Colour error of guided outputs over that of sampled ones: 1 where a guide's style is not followed at all."""
     return colour_error(seen) / max(colour_error_sampled(seen), 1e-9)
 
 
-def pattern_agreement(seen: Seen) -> float:
+def pattern_agreement(seen: Observations) -> float:
     """Share of guided outputs whose pattern is that of the picture that guides them: plain, stripes, dots, checks or
     zigzag, told by which pattern's autocorrelation fits that of the body. Real: the guide itself, so the accuracy of
     telling."""
@@ -309,74 +311,74 @@ def pattern_agreement(seen: Seen) -> float:
                  for (_, pattern), wanted in zip(seen.guided, seen.wanted, strict=True)])
 
 
-def pattern_agreement_sampled(seen: Seen) -> float:
+def pattern_agreement_sampled(seen: Observations) -> float:
     """As pattern agreement, of outputs with sampled styles: what chance gives."""
     return mean([float(pattern == wanted.pattern)
                  for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for _, pattern in looks])
 
 
-def colour_diversity(seen: Seen) -> float:
+def colour_diversity(seen: Observations) -> float:
     """Mean ΔE (CIE 1976) of body colours over all pairs of 10 samples of one input. Real: 10 random real pictures."""
     return mean([image_features.mean_pair_difference(torch.stack([look.main for look, _ in looks]))
                  for looks in seen.sampled])
 
 
-def pixel_diversity(seen: Seen) -> float:
+def pixel_diversity(seen: Observations) -> float:
     """Mean squared ΔE (CIE 1976) of the pixels over all pairs of 10 samples of one input; squared, as LPIPS squares
     differences of features, so that noise which no eye sees (ΔE up to about 2) counts for next to nothing. Real: two
     random real pictures, of different objects."""
     return mean(seen.spread)
 
 
-def pattern_entropy(seen: Seen) -> float:
+def pattern_entropy(seen: Observations) -> float:
     """Entropy in bits of the patterns of 10 samples of one input. Real: 10 random real pictures."""
     return mean([image_features.entropy([pattern for _, pattern in looks]) for looks in seen.sampled])
 
 
-def samples_for_coverage(seen: Seen) -> list[tuple[int, int]]:
+def samples_for_coverage(seen: Observations) -> list[tuple[int, int]]:
     """The bins of 100 samples, spread over as many inputs as there are."""
     each = -(-COVERAGE_SAMPLES // len(seen.sampled))
     bins = [colour_bin(looks[j][0].main) for j in range(min(each, len(seen.sampled[0]))) for looks in seen.sampled]
     return bins[:COVERAGE_SAMPLES]
 
 
-def coverage(seen: Seen, real: Seen) -> float:
+def coverage(seen: Observations, real: Observations) -> float:
     """Share of the bins of real body colours, 8 hues (and grey) × 3 lightnesses in CIELAB, that 100 samples reach,
     spread over the inputs. Real: what as many more real pictures would reach, by the bins' frequencies."""
     return image_features.coverage(samples_for_coverage(seen), real_bins(real)).reached
 
 
-def outside(seen: Seen, real: Seen) -> float:
+def outside(seen: Observations, real: Observations) -> float:
     """Share of these 100 samples whose bin no real picture of the test set has. Real: expected of new real ones."""
     return image_features.coverage(samples_for_coverage(seen), real_bins(real)).outside
 
 
-def real_bins(real: Seen) -> list[tuple[int, int]]:
+def real_bins(real: Observations) -> list[tuple[int, int]]:
     """The bins of the real test pictures."""
     return [colour_bin(look.main) for look, _ in real.guided]
 
 
-def recon_source(seen: Seen) -> float:
+def recon_source(seen: Observations) -> float:
     """L1 between a test picture of the source domain and itself, encoded and decoded there; values in [-1, 1]."""
     return mean(seen.recon_source)
 
 
-def recon_target(seen: Seen) -> float:
+def recon_target(seen: Observations) -> float:
     """L1 between a test picture of the target domain and itself, encoded and decoded there; values in [-1, 1]."""
     return mean(seen.recon_target)
 
 
-def content_recovery(seen: Seen) -> float:
+def content_recovery(seen: Observations) -> float:
     """L1 between the input's content code and the one encoded from an output, relative to the code's mean size."""
     return mean(seen.content_error)
 
 
-def style_recovery(seen: Seen) -> float:
+def style_recovery(seen: Observations) -> float:
     """L1 between a sampled style and the one encoded from the output; two independent styles differ by 1.13."""
     return (torch.cat(seen.found_styles) - torch.cat(seen.styles)).abs().mean().item()
 
 
-def style_correlation(seen: Seen) -> float:
+def style_correlation(seen: Observations) -> float:
     """Correlation between a sampled style and the one encoded from the output, mean over the style's dimensions."""
     styles, found = (torch.cat(codes).double() for codes in (seen.styles, seen.found_styles))
     styles, found = styles - styles.mean(0), found - found.mean(0)
@@ -396,6 +398,6 @@ def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor]:
         Correlation of each dimension with each of `factors.FACTORS` (style_dim, factors), and the share of each
         factor's variance that all dimensions together explain of a picture left out (factors,).
     """
-    codes = [model.forth.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
+    codes = [model.forward.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
     factors = [images.factors_of(path) for path in images.targets]
     return correlations(torch.stack(codes), factors), explained(torch.stack(codes), factors)

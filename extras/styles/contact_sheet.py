@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from core.errors import BadInput, shown
-from core.files import whole
+from core.files import atomic_write
 from extras.video.writer import write_by_av, write_by_ffmpeg
 from utils import to_bytes, to_picture
 
@@ -80,7 +80,7 @@ def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int
             missing.append(f'{path}: not written; {needs}')
             continue
         try:
-            with whole(path) as part:
+            with atomic_write(path) as part:
                 write(part)
             written.append(path.name)
         except BadInput:

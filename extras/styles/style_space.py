@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import BadInput
-from core.files import whole
+from core.files import atomic_write
 from engine.translator import Translator
 from extras.styles.contact_sheet import sheet
 from utils import to_bytes, to_picture
@@ -56,7 +56,7 @@ def measure(codes: Tensor) -> Space:
     return Space(mean, deviation, variances, directions, (codes - mean) @ directions.T)
 
 
-def describe(space: Space) -> dict:
+def describe_space(space: Space) -> dict:
     """What styles.json says of the codes."""
     count, length = space.coordinates.shape
     whole = float(space.variances.sum())
@@ -76,7 +76,7 @@ def describe(space: Space) -> dict:
 
 def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Tensor:
     """The sheet of the components as bytes (H, W, 3), with each of the contents (1, C, H, W)."""
-    told = describe(space)['components']
+    told = describe_space(space)['components']
     steps = torch.tensor(SWEEP, dtype=torch.float64)[:, None]
     rows = [[None, None, *(f'{step:+g}' if step else 'mean' for step in SWEEP)]]
     for content in contents:
@@ -133,7 +133,7 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
         (left, top), (right, bottom) = at(prior + torch.tensor([-radius, radius])), at(prior + torch.tensor(
             [radius, -radius]))
         pen.ellipse([left, top, right, bottom], outline='#c04020')
-    told = describe(space)['components'] + [{'explained': 0.0}]
+    told = describe_space(space)['components'] + [{'explained': 0.0}]
     pen.text((8, MAP_SIDE - 26), f'component 1 ({told[0]["explained"]:.0%}) to the right, component 2 '
              f'({told[1]["explained"]:.0%}) up; circles: N(0, 1) at 1 and 2 deviations', fill='#404040', font=font)
     return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(MAP_SIDE, MAP_SIDE, 3)
@@ -154,5 +154,5 @@ def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
 
 def write_text(content: dict, path: Path) -> None:
     """Write JSON, whole or not at all; BadInput where it cannot be written."""
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')
