@@ -7,14 +7,12 @@
 """
 import torch
 
-from core.device import choose_device
 from core.errors import BadInput
 from core.files import make_folder
 from engine.cli import TranslationParser, run_command
-from engine.config import load_config
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
-from engine.translator import make_translator
+from engine.translator import open_translator
 from utils import to_bytes, to_picture, write_output
 
 
@@ -28,13 +26,10 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if opts.style and not METHODS[opts.trainer].guided:
         raise BadInput(f'--style {opts.style}: {opts.trainer} has no styles; leave it out, or use --trainer MUNIT')
     check_code_flags(opts)
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
-                                 opts.compile, opts.encoder_noise)
+    translator = open_translator(opts)
     image = translator.read(opts.input, translator.source, opts.new_size)
     example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
     codes = given_codes(opts, translator)

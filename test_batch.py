@@ -19,15 +19,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from core.device import choose_device
 from core.errors import BadInput
 from core.files import make_folder
 from core.threads import BackgroundCalls, prefetch
 from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
-from engine.config import load_config
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
-from engine.translator import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
+from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once
 from utils import to_bytes, to_host, to_picture, write_output
 
 BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
@@ -62,16 +60,15 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     check_code_flags(opts)
     if opts.save_styles and not (opts.synchronized or opts.style_code):
         raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
                        f'the saved codes give the same outputs again')
     paths = list_images(opts.input_folder)
-    inception = load_classifier(opts).to(device) if opts.compute_IS or opts.compute_CIS else None
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
-                                 opts.compile, opts.encoder_noise)
+    inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
+    translator = open_translator(opts)
+    if inception is not None:
+        inception.to(translator.device)
     styles = given_codes(opts, translator)
     opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)

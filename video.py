@@ -34,16 +34,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from core.device import choose_device
 from core.errors import BadInput, shown
 from core.files import atomic_write, make_folder, part_of
 from core.threads import BackgroundCalls, prefetch
 from data import Transform, list_folder, read_image
 from engine.cli import Parser, add_compute, add_direction, add_seed, at_least, run_command
-from engine.config import load_config
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, find_styles, given_codes, slerp, write_codes
-from engine.translator import PIXELS_A_PLACE, Translator, make_translator, pixels_at_once
+from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once
 from extras.video.formats import FORMATS, check_format
 from extras.video.reader import AnimationReader, Picture, VideoReader, open_video
 from extras.video.writer import DEFAULT_CRF, VideoWriter
@@ -106,8 +104,6 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     check_style_flags(opts)
     with contextlib.ExitStack() as stack:
         if os.path.isdir(opts.input):
@@ -117,8 +113,7 @@ def main(argv: list[str] | None = None) -> int:
             source = stack.enter_context(contextlib.closing(
                 open_video(opts.input, '--input', opts.max_image_pixels, opts.new_size)))
             output = video_output(opts, source)
-        translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
-                                     opts.compile, opts.encoder_noise)
+        translator = open_translator(opts)
         keyframe_styles = choose_styles(opts, translator)
         make_folder(output if isinstance(source, list) else output.parent, '--output')
         if opts.save_styles:

@@ -1,4 +1,5 @@
 """One direction of a trained model: read an image, encode it, decode it with styles of the other domain."""
+import argparse
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -8,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from core.checkpoints import read_networks
-from core.device import reason_of
+from core.device import choose_device, reason_of
 from core.errors import BadInput
 from core.precision import autocast, set_precision
 from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image
+from engine.config import load_config
 from engine.methods import translator_class
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
 
@@ -24,6 +26,23 @@ SEEDS = 2 ** 24   # whole numbers below it are exact in 32-bit floats
 def make_translator(config: dict, checkpoint: str, a2b: bool, trainer: str, *arguments, **options) -> 'Translator':
     """The translator of a method. Args and errors as for `Translator`."""
     return translator_class(trainer)(config, checkpoint, a2b, trainer, *arguments, **options)
+
+
+def open_translator(opts: argparse.Namespace, device: torch.device | None = None) -> 'Translator':
+    """The translator that a command's flags describe: --config, --checkpoint, --a2b, --trainer and --device, and where
+    the command has them --precision, --compile and --encoder_noise.
+
+    Args:
+        device: in place of --device.
+
+    Raises:
+        BadInput: a flag, config or checkpoint that cannot be used.
+    """
+    device = device or choose_device(opts.device)
+    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    return make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device,
+                           getattr(opts, 'precision', 'fp32'), getattr(opts, 'compile', False),
+                           getattr(opts, 'encoder_noise', False))
 
 
 def draw_seeds(*n: int, generator: torch.Generator | None = None) -> Tensor:

@@ -17,14 +17,12 @@ import sys
 
 import _root  # noqa: F401
 
-from core.device import choose_device
 from core.errors import BadInput, shown
 from core.files import make_folder
 from data import list_folder
 from engine.cli import DirectionParser, add_new_size, run_command
-from engine.config import load_config
 from engine.methods import METHODS
-from engine.translator import make_translator
+from engine.translator import open_translator
 from extras.styles.style_space import describe_space, draw_map, encode_all, map_of, measure, sweep, write_text
 from utils import write_output
 
@@ -39,12 +37,10 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
     paths = list_folder(opts.style_folder)
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = open_translator(opts)
     contents = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
     read, codes = encode_all(translator, paths, opts.new_size)
     if len(read) < 2:

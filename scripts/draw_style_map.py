@@ -11,13 +11,11 @@ this one is there at once, and where the pictures are not.
 import _root  # noqa: F401
 from tqdm import tqdm
 
-from core.device import choose_device
 from core.errors import BadInput, shown
 from data import list_folder
 from engine.cli import Parser, add_direction, run_command
-from engine.config import load_config
 from engine.methods import METHODS
-from engine.translator import make_translator
+from engine.translator import open_translator
 from extras.demo.style_map import digest_of, make_map, write_map
 
 
@@ -31,12 +29,10 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
     paths = list_folder(opts.style_folder)
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = open_translator(opts)
     made = make_map(translator, tqdm(paths, unit=' images', disable=None, dynamic_ncols=True), shown(opts.name, 40))
     if made is None:
         raise BadInput(f'--style_folder {shown(opts.style_folder)}: a map wants two readable images')

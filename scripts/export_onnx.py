@@ -32,8 +32,7 @@ from core.errors import BadInput, RunEnded, shown
 from core.files import make_folder
 from data import new_size_of
 from engine.cli import DirectionParser, run_command
-from engine.config import load_config
-from engine.translator import Translator, make_translator
+from engine.translator import Translator, open_translator
 from networks import (
     MLP,
     STYLE_HALVINGS,
@@ -75,8 +74,8 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'export_onnx.py: {", ".join(lacking)} missing; pip install -r requirements/export.txt')
     if opts.trainer not in ('MUNIT', 'UNIT'):
         raise BadInput(f'--trainer {opts.trainer}: cannot be exported, MUNIT and UNIT can')
-    config = load_config(opts.config, opts.trainer)
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, torch.device('cpu'))
+    translator = open_translator(opts, torch.device('cpu'))
+    config = translator.config
     parts = parts_of(translator)
     if sum(weight.nbytes for part in parts for weight in part.network.parameters()) > LARGEST_FILE:
         raise BadInput('export_onnx.py: an ONNX file holds 2 GiB, these networks are larger; lower gen.dim and '

@@ -27,14 +27,12 @@ import _root  # noqa: F401
 import torch
 from torch import Tensor
 
-from core.device import choose_device
 from core.errors import BadInput, shown
 from core.files import make_folder
 from engine.cli import DirectionParser, add_new_size, at_least, run_command
-from engine.config import load_config
 from engine.methods import METHODS
 from engine.style_codes import Style, find_styles, slerp, write_codes
-from engine.translator import Translator, make_translator
+from engine.translator import Translator, open_translator
 from extras.styles.contact_sheet import sheet, write_animations
 from utils import write_output
 
@@ -56,11 +54,9 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
-    device = choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: has no style codes to walk through; MUNIT and BicycleGAN have')
-    translator = make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device)
+    translator = open_translator(opts)
     images = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
     if opts.grid:
         styles = [style for given in opts.grid for style in find_styles(given, translator, '--grid', opts.new_size)]
