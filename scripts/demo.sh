@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# The whole of it on a bare machine with python3: set up, show what the model that comes along makes of the example
-# pictures, then draw the demo data, train a model of your own, translate with it, show the pictures.
+# Everything on a bare machine with python3: set up, show what the shipped model makes of outlines of shirts, then train a
+# model of your own on the same photographs, translate with it, and show the pictures.
 #
 #     bash scripts/demo.sh
-#     ITERATIONS=8000 bash scripts/demo.sh     # goes on from what is there: the longer, the better
+#     ITERATIONS=8000 bash scripts/demo.sh     # continues from what is there: the longer, the better
 #
-# Writes .venv, datasets/demo_drawn_128, outputs/demo_edges2shoes_folder, logs/demo_edges2shoes_folder,
-# outputs/demo_shipped and outputs/demo. The default takes ten to twenty minutes of training on one CPU core; Ctrl-C keeps
-# what was trained.
+# Writes .venv, outputs/edges2shirts64_folder, logs/edges2shirts64_folder, outputs/demo_shipped and outputs/demo. The default
+# takes about ten minutes of training on one CPU core; Ctrl-C keeps what was trained.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-ITERATIONS=${ITERATIONS:-2500}
+ITERATIONS=${ITERATIONS:-2000}
 [[ "$ITERATIONS" =~ ^[1-9][0-9]*$ ]] || fail "ITERATIONS='$ITERATIONS': a whole number of at least 1 is wanted"
 # At 64x64 a second thread gains little, and where other programs share the cores, threads that wait for each other
 # make an iteration several times slower.
@@ -19,38 +18,35 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 ensure_venv requirements.txt
 
-# show CONFIG CHECKPOINT FOLDER: translate the example pictures, and lay them out as FOLDER/sheet.png.
+# show CONFIG CHECKPOINT FOLDER: translate the example outlines, and lay them out as FOLDER/sheet.png.
 show() {
-    local kind name rows=()
-    translate() {   # translate NAME A2B INPUT [ARGUMENT...]
-        "$PY" test.py --config "$1" --checkpoint "$2" --output_folder "$3/$4" --a2b "$5" --input "inputs/$6.jpg" "${@:7}"
+    local number rows=()
+    translate() {   # translate FOLDER NUMBER ARGUMENT...
+        "$PY" test.py --config "$config" --checkpoint "$checkpoint" --output_folder "$1" --a2b 1 \
+            --input "inputs/edges2shirts_outline$2.png" "${@:3}"
     }
+    local config=$1 checkpoint=$2 folder=$3
     # A row: the input, its sampled outputs, the example, the output with the example's style.
-    for kind in shoe handbag; do
-        name=edges2${kind}s
-        translate "$@" "${kind}_sampled" 1 "${name}_edge" --num_style 6
-        translate "$@" "${kind}_guided" 1 "${name}_edge" --style "inputs/${name}_$kind.jpg"
-        translate "$@" "${kind}_to_edge_sampled" 0 "${name}_$kind" --num_style 6
-        translate "$@" "${kind}_to_edge_guided" 0 "${name}_$kind" --style "inputs/${name}_edge_2.jpg"
-        rows+=(--row "inputs/${name}_edge.jpg" "$3/${kind}_sampled" "inputs/${name}_$kind.jpg" "$3/${kind}_guided")
-        rows+=(--row "inputs/${name}_$kind.jpg" "$3/${kind}_to_edge_sampled" "inputs/${name}_edge_2.jpg"
-               "$3/${kind}_to_edge_guided")
+    for number in "" _2 _3 _4 _5; do
+        translate "$folder/sampled$number" "$number" --num_style 6
+        translate "$folder/guided$number" "$number" --style "inputs/edges2shirts_shirt$number.jpg"
+        rows+=(--row "inputs/edges2shirts_outline$number.png" "$folder/sampled$number"
+               "inputs/edges2shirts_shirt$number.jpg" "$folder/guided$number")
     done
-    "$PY" scripts/make_sheet.py --output "$3/sheet.png" "${rows[@]}"
+    "$PY" scripts/make_sheet.py --output "$folder/sheet.png" "${rows[@]}"
 }
 
-config=configs/demo_edges2shoes_folder.yaml
-show $config models/demo_edges2shoes.pt outputs/demo_shipped
+config=configs/edges2shirts64_folder.yaml
+show $config models/edges2shirts64.pt outputs/demo_shipped
 say ""
-say "What the model that comes along makes of the example pictures (input, six sampled styles, an example image, the"
-say "output with its style):"
+say "What the shipped model makes of the example outlines (input, six sampled styles, an example photograph, the output"
+say "with its style):"
 say "  $ROOT/outputs/demo_shipped/sheet.png"
-say "Now a model of your own, from the beginning:"
+say "Now a model of your own, from the beginning, on the photographs in datasets/edges2shirts:"
 say ""
 
-run=outputs/demo_edges2shoes_folder
-"$PY" scripts/draw_demo_data.py --output datasets/demo_drawn_128 --size 128 --train 1000 --test 100
-"$PY" train.py --config $config --data_root datasets/demo_drawn_128 --max_iter "$ITERATIONS" --seed 0 --resume
+run=outputs/edges2shirts64_folder
+"$PY" train.py --config $config --max_iter "$ITERATIONS" --seed 0 --resume
 
 # The newest checkpoint, which may be of a longer run than this one.
 checkpoint=$(find $run/checkpoints -name 'ema_*.pt' | sort | tail -n 1)

@@ -556,7 +556,7 @@ def test_a_broken_or_too_large_file_is_named_and_the_page_goes_on(open_page):
     }''')
     page.wait_for_function('document.querySelector("[data-el=fault]").textContent.startsWith("large.png: 21 MiB")')
     assert np.array_equal(settle(page), before)
-    drop(page, 'inputZone', 'good.jpg', (ROOT / 'inputs' / 'edges2shoes_edge_2.jpg').read_bytes())
+    drop(page, 'inputZone', 'good.jpg', (ROOT / 'inputs' / 'edges2shirts_outline_2.png').read_bytes())
     assert differ(before, settle(page))
 
 
@@ -574,7 +574,7 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
     saved = pixels(tmp_path / 'saved.png')
     assert np.array_equal(saved, shown(page))
     text = Image.open(tmp_path / 'saved.png').text
-    assert text['Style'] == 'of a picture' and text['Config'] == 'configs/demo_edges2shoes_folder.yaml'
+    assert text['Style'] == 'of a picture' and text['Config'] == 'configs/edges2shirts64_folder.yaml'
     call = ['--config', str(demo_server.SHIPPED_CONFIG), '--checkpoint', str(demo_server.SHIPPED), '--device', 'cpu',
             '--input', str(edge), '--output_folder', str(tmp_path)]
     for style in (['--style', str(shoe)], [f'--style_code={text["Style code"]}']):
@@ -619,7 +619,7 @@ def test_a_place_on_the_map_is_its_style(open_page):
     page.mouse.down()
     page.mouse.up()
     assert differ(before, settle(page))
-    made = json.loads((ROOT / 'models' / 'demo_edges2shoes_map_b.json').read_text())
+    made = json.loads((ROOT / 'models' / 'edges2shirts64_map_b.json').read_text())
     x, y = (torch.tensor([0.8 - 0.5, 0.5 - 0.25]) * made['side'] + torch.tensor(made['middle'])).tolist()
     wanted = torch.tensor(made['mean']) + x * torch.tensor(made['axes'][0]) + y * torch.tensor(made['axes'][1])
     assert torch.allclose(code(page), wanted, atol=0.02 * made['side'])

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / 'models' / 'demo_edges2shoes.pt'
-SHIPPED_CONFIG = ROOT / 'configs' / 'demo_edges2shoes_folder.yaml'
-EXAMPLES = {'a': ('edges2shoes_edge.jpg', 'edges2handbags_edge.jpg', 'edges2shoes_edge_2.jpg',
-                  'edges2handbags_edge_2.jpg', 'edges2shoes_edge_3.jpg', 'edges2handbags_edge_3.jpg'),
-            'b': ('edges2shoes_shoe.jpg', 'edges2handbags_handbag.jpg', 'edges2shoes_shoe_2.jpg',
-                  'edges2handbags_handbag_2.jpg', 'edges2shoes_shoe_3.jpg', 'edges2handbags_handbag_3.jpg')}
+SHIPPED = ROOT / 'models' / 'edges2shirts64.pt'
+SHIPPED_CONFIG = ROOT / 'configs' / 'edges2shirts64_folder.yaml'
+EXAMPLES = {'a': tuple(f'edges2shirts_outline{number}.png' for number in ('', '_2', '_3', '_4', '_5', '_6')),
+            'b': tuple(f'edges2shirts_shirt{number}.jpg' for number in ('', '_2', '_3', '_4', '_5', '_6'))}
 EXAMPLE_SIDE = 96
 MOST_EXAMPLES = 6
 MOST_BYTES = 20 * 2 ** 20     # of a request
