@@ -24,6 +24,7 @@ from core.tensorboard_log import Log, events, scalars
 from engine.cli import run_command
 from engine.run_page import page as run_page
 from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_data, replace_text
+from engine.training import StopSignal
 from trainer import MUNIT_Trainer
 
 NAME = '<img src=x onerror=alert(1)>'   # a config's name, and so the run's
@@ -135,7 +136,7 @@ def test_a_new_run_in_the_folder_of_an_earlier_one_shows_nothing_of_it(data, tmp
 
 
 def test_a_run_that_is_stopped_or_fails_says_so(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_command.StopSignal, 'asked', lambda self: int(signal.SIGTERM))
+    monkeypatch.setattr(StopSignal, 'asked', lambda self: int(signal.SIGTERM))
     assert train(tmp_path, data) == 128 + signal.SIGTERM
     told = read_data(tmp_path / 'outputs' / NAME)
     assert (told['state'], told['why'], told['step']) == ('stopped', 'SIGTERM', 1)

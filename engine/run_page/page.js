@@ -6,7 +6,8 @@
   const GROUPS = [
     ['Totals', /_total$/], ['Adversarial terms', /^loss_(dis|gen_adv)/],
     ['Other terms of the generators', /^loss_gen_/], ['Style codes against N(0, 1)', /^style_/],
-    ['Iterations passed over: their gradients were not finite', /^bad_steps$/], ['Seconds an iteration', /^s\/it$/],
+    ['Iterations passed over: their gradients were not finite', /^bad_steps$/], ['Norms of the gradients', /^grad_norm_/],
+    ['Clipped steps so far', /^clipped_steps_/], ['Seconds an iteration', /^s\/it$/],
     ['Others', /^/]];
   const COLOURS = 8, MOST_BANDS = 4, DASHES = {a: '', b: '5 3', aba: '', bab: '5 3'};
   const CHART = {height: 230, left: 50, right: 10, top: 8, bottom: 24};
@@ -18,7 +19,7 @@
   const $ = id => document.getElementById(id);
 
   function make(tag, attributes = {}, ...children) {
-    const svg = /^(svg|g|path|line|rect|text|clipPath|defs)$/.test(tag);
+    const svg = /^(svg|g|path|line|rect|text|clipPath|defs|title)$/.test(tag);
     const element = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
       if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
@@ -399,6 +400,10 @@
         const anchor = step > 0.95 * last ? 'end' : 'middle';
         marks.push(make('text', {x: x(step), y: height - 6, 'text-anchor': anchor}, steps(step)));
       }
+      for (const [step, line] of run.events || []) {
+        marks.push(make('line', {class: 'event', x1: x(step), x2: x(step), y1: top, y2: height - bottom},
+          make('title', {}, line)));
+      }
       for (const {raw, line, low: lows, high: highs, colour, dash} of drawn) {
         const path = (kind, d, style, more) => curves.append(make('path', {class: kind, d, style, ...more}));
         if (lows && drawn.length <= MOST_BANDS) {
@@ -480,7 +485,7 @@
             oninput: event => { set.smooth = +event.target.value; keep(); drawAll(); }})),
           make('label', {}, make('input', {type: 'checkbox', id: 'log',
             onchange: event => { set.log = event.target.checked; keep(); drawAll(); }}), 'logarithmic scale')),
-        make('p', {id: 'thinned'}), make('div', {id: 'panels'}));
+        make('p', {id: 'thinned'}), make('ul', {id: 'events'}), make('div', {id: 'panels'}));
       $('log').checked = set.log;
       new ResizeObserver(() => requestAnimationFrame(drawAll)).observe($('panels'));
     }
@@ -488,6 +493,7 @@
       ? `A point is the mean of ${run.curves.every} logged values; where at most ${MOST_BANDS} terms are on, pale `
         + 'bands reach from the smallest to the largest.' : '';
     $('thinned').hidden = run.curves.every === 1;
+    $('events').replaceChildren(...(run.events || []).map(([, line]) => make('li', {}, line)));
     for (const group of there) {
       if (!panels.has(group)) panels.set(group, new Panel(group));
       if (!panels.get(group).element.isConnected) {
