@@ -58,7 +58,10 @@ def find_object(photograph: Image.Image) -> np.ndarray:
     mask[np.maximum(abs(x), abs(y)) > 0.5 - MARGIN] = cv2.GC_BGD
     mask[(x / MIDDLE[0]) ** 2 + (y / MIDDLE[1]) ** 2 < 1] = cv2.GC_FGD
     cv2.setRNGSeed(0)   # the mixtures of colours start from k-means: the same mask in every run
-    cv2.grabCut(pixels, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    try:
+        cv2.grabCut(pixels, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:   # no object left, as in a photograph of one colour
+        return np.zeros(mask.shape, bool)
     found = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SMOOTHING, SMOOTHING))
     found = cv2.morphologyEx(cv2.morphologyEx(found, cv2.MORPH_OPEN, disk), cv2.MORPH_CLOSE, disk)
