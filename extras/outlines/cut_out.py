@@ -16,12 +16,12 @@ EDGE = 0.004         # standard deviation of the soft edge, of the side
 
 class Limits(NamedTuple):
     """What a cut-out must satisfy to be kept."""
-    min_area: float = 0.15         # of the square
+    min_area: float = 0.25         # of the square
     max_area: float = 0.75
-    min_solidity: float = 0.78     # area / area of the convex hull
-    min_symmetry: float = 0.72     # intersection over union with its mirror image, about its centre of mass
-    max_outline: float = 1.30      # length of the outline / length of the convex hull's
-    max_contact: float = 0.20      # share of the outline that runs along the margin
+    min_solidity: float = 0.72     # area / area of the convex hull
+    min_symmetry: float = 0.78     # intersection over union with its mirror image, about its centre of mass
+    max_outline: float = 1.70      # length of the outline / length of the convex hull's
+    max_contact: float = 0.25      # share of the outline that runs along the margin
 
 
 class Measures(NamedTuple):
