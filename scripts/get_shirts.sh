@@ -83,4 +83,5 @@ for part in train test; do
 done
 [ "$(count_images "$OUTPUT/trainA")" -gt 0 ] \
     || fail "$OUTPUT: no cut-out was kept; $OUTPUT/kept_and_refused.png shows why"
-say "Ready: $OUTPUT (look at kept_and_refused.png in it). No longer needed: $FOLDER.zip, $FOLDER"
+say "Ready: $OUTPUT (look at kept_and_refused.png in it)"
+[ "$PHOTOS" != "$FOLDER" ] || say "No longer needed: $FOLDER.zip, $FOLDER"
