@@ -36,7 +36,7 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from core.errors import BadInput, OneLineParser, RunEnded, shown
-from core.files import make_folder, whole
+from core.files import atomic_write, make_folder
 from data import MAX_IMAGE_PIXELS, list_folder, read_image
 from engine.cli import at_least, run_command
 from extras.outlines import HIGH, LOW, SIGMA, MissingPackage, default_line_width, default_min_length, outline, square
@@ -167,7 +167,7 @@ def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
 
 
 def save(image: Image.Image, path: Path, kind: str, **options) -> None:
-    with whole(path) as part:
+    with atomic_write(path) as part:
         image.save(part, kind, **options)
 
 
@@ -238,7 +238,7 @@ def record_of(job: Job, result: Result) -> list[str]:
 
 
 def write_records(records: dict[tuple[str, str], list[str]], path: Path) -> None:
-    with whole(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
+    with atomic_write(path) as part, open(part, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file, lineterminator='\n')
         writer.writerow(CSV_HEADER)
         writer.writerows(records[key] for key in sorted(records))
@@ -365,7 +365,7 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput(str(error)) from None
 
     make_folder(args.output, '--output')
-    with whole(args.output / SETTINGS) as part:
+    with atomic_write(args.output / SETTINGS) as part:
         part.write_text(json.dumps({'settings': settings, 'split': split}, indent=1, sort_keys=True) + '\n',
                         encoding='utf-8')
     for folder in FOLDERS + ((REFUSED,) if args.cut_out else ()):

@@ -34,12 +34,12 @@ class Measures(NamedTuple):
     def fault(self, limits: Limits) -> str:
         """Why this cut-out is refused, '' if it is kept."""
         faults = (
-            (self.area < limits.min_area, f'area {self.area:.2f} < {limits.min_area:g}'),
-            (self.area > limits.max_area, f'area {self.area:.2f} > {limits.max_area:g}'),
-            (self.contact > limits.max_contact, f'contact {self.contact:.2f} > {limits.max_contact:g}'),
-            (self.solidity < limits.min_solidity, f'solidity {self.solidity:.2f} < {limits.min_solidity:g}'),
-            (self.symmetry < limits.min_symmetry, f'symmetry {self.symmetry:.2f} < {limits.min_symmetry:g}'),
-            (self.outline > limits.max_outline, f'outline {self.outline:.2f} > {limits.max_outline:g}'),
+            (self.area < limits.min_area, f'area {self.area:.3f} < {limits.min_area:g}'),
+            (self.area > limits.max_area, f'area {self.area:.3f} > {limits.max_area:g}'),
+            (self.contact > limits.max_contact, f'contact {self.contact:.3f} > {limits.max_contact:g}'),
+            (self.solidity < limits.min_solidity, f'solidity {self.solidity:.3f} < {limits.min_solidity:g}'),
+            (self.symmetry < limits.min_symmetry, f'symmetry {self.symmetry:.3f} < {limits.min_symmetry:g}'),
+            (self.outline > limits.max_outline, f'outline {self.outline:.3f} > {limits.max_outline:g}'),
         )
         return next((text for is_fault, text in faults if is_fault), '')
 
