@@ -16,12 +16,12 @@ EDGE = 0.004         # standard deviation of the soft edge, of the side
 
 class Limits(NamedTuple):
     """What a cut-out must satisfy to be kept."""
-    min_area: float = 0.15         # of the square
+    min_area: float = 0.25         # of the square
     max_area: float = 0.75
-    min_solidity: float = 0.78     # area / area of the convex hull
-    min_symmetry: float = 0.72     # intersection over union with its mirror image, about its centre of mass
-    max_outline: float = 1.30      # length of the outline / length of the convex hull's
-    max_contact: float = 0.20      # share of the outline that runs along the margin
+    min_solidity: float = 0.72     # area / area of the convex hull
+    min_symmetry: float = 0.78     # intersection over union with its mirror image, about its centre of mass
+    max_outline: float = 1.70      # length of the outline / length of the convex hull's
+    max_contact: float = 0.25      # share of the outline that runs along the margin
 
 
 class Measures(NamedTuple):
@@ -34,12 +34,12 @@ class Measures(NamedTuple):
     def fault(self, limits: Limits) -> str:
         """Why this cut-out is refused, '' if it is kept."""
         faults = (
-            (self.area < limits.min_area, f'area {self.area:.2f} < {limits.min_area:g}'),
-            (self.area > limits.max_area, f'area {self.area:.2f} > {limits.max_area:g}'),
-            (self.contact > limits.max_contact, f'contact {self.contact:.2f} > {limits.max_contact:g}'),
-            (self.solidity < limits.min_solidity, f'solidity {self.solidity:.2f} < {limits.min_solidity:g}'),
-            (self.symmetry < limits.min_symmetry, f'symmetry {self.symmetry:.2f} < {limits.min_symmetry:g}'),
-            (self.outline > limits.max_outline, f'outline {self.outline:.2f} > {limits.max_outline:g}'),
+            (self.area < limits.min_area, f'area {self.area:.3f} < {limits.min_area:g}'),
+            (self.area > limits.max_area, f'area {self.area:.3f} > {limits.max_area:g}'),
+            (self.contact > limits.max_contact, f'contact {self.contact:.3f} > {limits.max_contact:g}'),
+            (self.solidity < limits.min_solidity, f'solidity {self.solidity:.3f} < {limits.min_solidity:g}'),
+            (self.symmetry < limits.min_symmetry, f'symmetry {self.symmetry:.3f} < {limits.min_symmetry:g}'),
+            (self.outline > limits.max_outline, f'outline {self.outline:.3f} > {limits.max_outline:g}'),
         )
         return next((text for is_fault, text in faults if is_fault), '')
 
@@ -58,7 +58,10 @@ def find_object(photograph: Image.Image) -> np.ndarray:
     mask[np.maximum(abs(x), abs(y)) > 0.5 - MARGIN] = cv2.GC_BGD
     mask[(x / MIDDLE[0]) ** 2 + (y / MIDDLE[1]) ** 2 < 1] = cv2.GC_FGD
     cv2.setRNGSeed(0)   # the mixtures of colours start from k-means: the same mask in every run
-    cv2.grabCut(pixels, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    try:
+        cv2.grabCut(pixels, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    except cv2.error:   # no object left, as in a photograph of one colour
+        return np.zeros(mask.shape, bool)
     found = ((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD)).astype(np.uint8)
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SMOOTHING, SMOOTHING))
     found = cv2.morphologyEx(cv2.morphologyEx(found, cv2.MORPH_OPEN, disk), cv2.MORPH_CLOSE, disk)
