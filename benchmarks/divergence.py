@@ -1,12 +1,12 @@
-"""Replay a part of a run, and print what its gradients do: which discriminator, which layer, which images, which scores.
+"""Replay a part of a run and print what its gradients do: which discriminator, which layer, which scores.
 
     OMP_NUM_THREADS=1 python benchmarks/divergence.py --from_step 4908 --to_step 4918 \\
         --config CONFIG --seed 1 --precision bf16 --resume --max_iter 4920 --output_path FOLDER
 
-All flags but the first two are those of train.py, which is what runs. For every step of the window it prints: the norms of
-the gradients of both optimizers and of each network; the three layers of the discriminators with the largest norms; for
-each discriminator and scale the range of its scores on real and on translated images; and by how much Adam's step exceeds
-the learning rate (the largest |m| / (sqrt(v) + eps) of the discriminators, bias corrections left out: 1 is usual).
+All flags but the first two are those of train.py, which is what runs. For every step of the window it prints the norms
+of the gradients of both optimizers and of each network; the three layers with the largest norms; for each discriminator and
+scale the range of its scores on translated and on real images; and by how much the largest step of Adam exceeds the
+learning rate (the largest |m| / (sqrt(v) + eps) of the discriminators without bias correction; 1 is usual).
 """
 import argparse
 import sys
