@@ -4,8 +4,8 @@
         --config CONFIG --seed 1 --precision bf16 --resume --max_iter 4920 --output_path FOLDER
 
 All flags but the first two are those of train.py, which is what runs. For every step of the window it prints the norms
-of the gradients of both optimizers and of each network; the three layers with the largest norms; for each discriminator and
-scale the range of its scores on translated and on real images; and by how much the largest step of Adam exceeds the
+of the gradients of both optimizers and of each network; the three layers with the largest norms; for each discriminator
+and scale the range of its scores on translated and on real images; and by how much the largest step of Adam exceeds the
 learning rate (the largest |m| / (sqrt(v) + eps) of the discriminators without bias correction; 1 is usual).
 """
 import argparse
@@ -45,7 +45,7 @@ class Probe:
 
         def judge(dis, fake, real):
             found = honest_judge(dis, fake, real)
-            self.scores[id(dis)] = [[float(f(score.float())) for f in (torch.amin, torch.amax)]
+            self.scores[id(dis)] = [[float(f(score.float())) for f in (torch.min, torch.max)]
                                     for kind in found for score in kind]
             return found
 
