@@ -358,6 +358,17 @@ def test_a_request_is_a_translation_and_no_answer_is_kept(server):
     assert status == 200 and pixels(answer).shape == (64, 64, 3)
 
 
+def test_a_photograph_becomes_an_outline(server):
+    pytest.importorskip('skimage')
+    status, answer = request(server, '/demo/outline?way=a2b', (ROOT / 'inputs' / 'edges2shirts_shirt.jpg').read_bytes())
+    drawn = pixels(answer)
+    assert status == 200 and drawn.shape[:2] == (128, 128) and set(np.unique(drawn)) == {0, 255}
+    assert 0.01 < (drawn == 0).mean() < 0.2
+    assert request(server, '/demo/outline?way=b2a', file_of((64, 64)))[0] == 400
+    status, answer = request(server, '/demo/outline?way=a2b', b'no image')
+    assert status == 400 and 'this file' in answer['error']
+
+
 @pytest.mark.parametrize('path, body, words', [
     ('translate', b'{', 'not one of the page'), ('translate', b'[' * 100000, 'not one of the page'),
     ('translate', b'[]', 'not one of the page'), ('translate', {'way': 'a2b'}, 'holds no picture'),

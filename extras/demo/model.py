@@ -8,6 +8,7 @@ import platform
 import re
 import shlex
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +24,10 @@ from engine.methods import METHODS
 from engine.style_codes import code_text, slerp
 from engine.translator import Translator, make_translator
 from extras.demo.style_map import digest_of
+from extras.outlines import outline, square
 from utils import to_bytes, to_picture
 
+OUTLINE_SIZE = 128     # at least, of the outline of a photograph: finer than that, lines break
 MOST_STYLES = 12       # in a call
 LONGEST = 4            # times the shorter side: what is longer costs as much more than the page says
 LARGEST_SIZE = 512     # that the page offers
@@ -85,6 +88,22 @@ class DemoModel:
         Given to `translate` at the same size, it is the picture itself, 16-bit files apart.
         """
         return png_of(self._read(given, way, self._translator(way).source, size))
+
+    def takes_outlines(self, way: str) -> bool:
+        """Whether the direction starts from grey images, as outlines are, and the library that finds them is there."""
+        return self.config[f'input_dim_{self._translator(way).source}'] == 1 and find_spec('skimage') is not None
+
+    def outline(self, given: bytes, way: str) -> bytes:
+        """The outline of a photograph's middle square, as the PNG of an input for the direction."""
+        if not self.takes_outlines(way):
+            raise BadInput('outlines are for models of outlines, and need scikit-image: pip install -r '
+                           'requirements/photos.txt')
+        with self.lock:
+            size = max(OUTLINE_SIZE, self.own_size(way))
+            drawn = outline(square(read_image_bytes(given, 'this file', 3, self.max_pixels, size), size))
+        file = io.BytesIO()
+        drawn.save(file, 'PNG')
+        return file.getvalue()
 
     def style_of(self, given: bytes, way: str) -> dict[str, Any]:
         """The style code of a picture, a list of numbers, and a PNG to show for it: 'style' and 'picture'.

@@ -147,6 +147,16 @@ async function openInput(source, name = '') {
   changed();
 }
 
+async function openOutline(file) {
+  checkedFile(file);
+  let answer;
+  try {
+    answer = await ask(`outline?way=${state.way}`, { method: 'POST', body: file });
+  } catch (error) { throw named(error, file); }
+  const outline = new File([await answer.blob()], 'outline.png', { type: 'image/png' });
+  await openInput({ file: outline }, `Outline of ${file.name}`);
+}
+
 function sizePaper(width, height) {
   if (el.paper.width !== width) el.paper.width = width;
   if (el.paper.height !== height) el.paper.height = height;
@@ -668,6 +678,12 @@ el.inputFile.addEventListener('change', safely(async () => {
   el.inputFile.value = '';
   if (file) await openInput({ file }, file.name);
 }));
+el.openOutline.addEventListener('click', () => el.outlineFile.click());
+el.outlineFile.addEventListener('change', safely(async () => {
+  const [file] = el.outlineFile.files;
+  el.outlineFile.value = '';
+  if (file) await openOutline(file);
+}));
 el.styleFile.addEventListener('change', safely(async () => {
   const [file] = el.styleFile.files;
   el.styleFile.value = '';
@@ -703,6 +719,7 @@ async function chooseWay(way, translated = false) {
   el.fromName.textContent = told.from;
   el.toName.textContent = told.to;
   el.colourLabel.hidden = told.channels === 1;
+  el.openOutline.hidden = !told.outlines;
   el.hint.textContent = told.examples.some(Boolean) ? 'Draw here, drop a picture, or take an example'
     : 'Draw here, or drop a picture';
   el.back.hidden = Object.keys(state.start.ways).length < 2;

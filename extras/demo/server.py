@@ -42,7 +42,7 @@ MOST_CONNECTIONS = 100
 # What a browser fetches for the page; all else that Gradio answers to, uploads and files among it, stays shut.
 PAGE = re.compile(r'/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)/[\w./-]+|'
                   r'/demo/(start|map/[ab])')
-WORK = re.compile(r'/demo/(content|style|sample|translate|save)')
+WORK = re.compile(r'/demo/(content|style|outline|sample|translate|save)')
 POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
           "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; "
           "base-uri 'self'; form-action 'self'; frame-ancestors 'self'")
@@ -139,7 +139,7 @@ def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dic
     for way, translator in model.translators.items():
         source, target = translator.source, translator.target
         ways[way] = {'source': source, 'target': target, 'channels': model.config[f'input_dim_{source}'],
-                     'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
+                     'outlines': model.takes_outlines(way), 'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
                      'sizes': model.sizes(way), 'size': model.own_size(way), 'name': name_of(model.source, way),
                      'examples': [url(path, source, translator) for path in examples[source]]}
     return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES}
@@ -193,7 +193,9 @@ class Work:
 
     def do(self, what: str, query: dict[str, str], body: bytes) -> bytes | dict[str, Any]:
         """What one request asks for. Raises BadInput where it asks for what there is not."""
-        if what in ('content', 'style'):   # the body is a file
+        if what == 'outline':              # the body is a file, here and below
+            return self.model.outline(body, query.get('way', ''))
+        if what in ('content', 'style'):
             way, size, example = query.get('way', ''), query.get('size', ''), query.get('example', '')
             if example:
                 body = self._example(way, example)
