@@ -139,7 +139,8 @@ def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dic
     for way, translator in model.translators.items():
         source, target = translator.source, translator.target
         ways[way] = {'source': source, 'target': target, 'channels': model.config[f'input_dim_{source}'],
-                     'outlines': model.takes_outlines(way), 'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
+                     'outlines': model.takes_outlines(way),
+                     'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
                      'sizes': model.sizes(way), 'size': model.own_size(way), 'name': name_of(model.source, way),
                      'examples': [url(path, source, translator) for path in examples[source]]}
     return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES}
