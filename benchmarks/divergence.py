@@ -45,7 +45,7 @@ class Probe:
 
         def judge(dis, fake, real):
             found = honest_judge(dis, fake, real)
-            self.scores[id(dis)] = [[float(f(score.float())) for f in (torch.min, torch.max)]
+            self.scores[id(dis)] = [[float(f(score.detach().float())) for f in (torch.min, torch.max)]
                                     for kind in found for score in kind]
             return found
 
