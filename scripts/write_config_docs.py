@@ -28,8 +28,8 @@ DESCRIPTIONS = {
     'init': 'initial weights of the generators (baselines: of all networks); the discriminators are gaussian',
     'init_gain': 'standard deviation, or gain, of the initial weights',
     'lr': 'learning rate at the start',
-    'lr_policy': '`step`: iteration i, from 0, runs at lr · gamma^⌊(i+1)/step_size⌋; `constant`: at lr; `linear`: at lr up to '
-                 '`decay_start`, then linearly to 0 at `decay_end`',
+    'lr_policy': '`step`: iteration i, from 0, runs at lr · gamma^⌊(i+1)/step_size⌋; `constant`: at lr; `linear`: at lr '
+                 'up to `decay_start`, then linearly to 0 at `decay_end`',
     'step_size': 'iterations between two cuts of the learning rate; required for `lr_policy: step`',
     'gamma': 'factor of a cut; required for `lr_policy: step`',
     'decay_start': 'where `linear` begins to fall; default: half of `max_iter`',
@@ -39,7 +39,8 @@ DESCRIPTIONS = {
     'recon_x_w': 'weight of image reconstruction (equation 1; BicycleGAN: L1 to the paired image)',
     'recon_s_w': 'weight of style reconstruction (equation 3)',
     'recon_c_w': 'weight of content reconstruction (equation 2)',
-    'recon_x_cyc_w': 'weight of (style-augmented) cycle consistency; about 10 where pixels stay in place, 0 where shapes change',
+    'recon_x_cyc_w': 'weight of (style-augmented) cycle consistency; about 10 where pixels stay in place, 0 where '
+                     'shapes change',
     'recon_kl_w': 'weight of the KL term of encoded images',
     'recon_kl_cyc_w': 'weight of the KL term of translations encoded again',
     'recon_h_w': "appears in UNIT's own files, whose code does not read it either",
@@ -50,8 +51,8 @@ DESCRIPTIONS = {
     'vgg_w': 'weight of the domain-invariant perceptual loss',
     'vgg_weights': "VGG-16's weights: a file in the original's or torchvision's format, or `torchvision`",
     'dis_lr': 'learning rate of the discriminators; default: `lr`',
-    'grad_clip': 'limit of the norm of the gradients, for each optimizer: `none`, a number, or `auto`: `grad_clip_factor` '
-                 'times the running median of the last 200 norms',
+    'grad_clip': 'limit of the norm of the gradients, for each optimizer: `none`, a number, or `auto`: '
+                 '`grad_clip_factor` times the running median of the last 200 norms',
     'grad_clip_factor': 'see `grad_clip`',
     'on_divergence': 'what a run does when training diverges: say so; go back to the last good snapshot; stop',
     'max_rollbacks': 'rollbacks before a run gives up',
@@ -65,7 +66,8 @@ DESCRIPTIONS = {
     'compile': 'compile what an iteration computes with torch.compile',
     'cuda_graphs': 'record and replay kernel launches; requires `compile: true`',
     'fused': 'Adam in one kernel: the same steps up to rounding',
-    'checkpoint_activations': 'recompute activations in the backward pass: a third of the memory, one more forward pass',
+    'checkpoint_activations': 'recompute activations in the backward pass: a third of the memory, one more forward '
+                              'pass',
     'cache': 'keep decoded and resized images in memory, up to half of what is free',
     'keep_snapshots': 'how many of the newest snapshots stay; 0: all',
     'max_bad_steps': 'consecutive iterations with gradients that are not finite, which end a run',
@@ -78,13 +80,15 @@ DESCRIPTIONS = {
     'crop_image_height': 'height of the random crop; a multiple of 2^n_downsample',
     'crop_image_width': 'width of the random crop; a multiple of 2^n_downsample',
     'data_root': 'folder mode: a folder with trainA, trainB, testA and testB',
-    'gen.dim': 'channels after the first layer', 'gen.mlp_dim': 'width of the MLP', 'gen.style_dim': 'numbers in a style code',
+    'gen.dim': 'channels after the first layer', 'gen.mlp_dim': 'width of the MLP',
+    'gen.style_dim': 'numbers in a style code',
     'gen.activ': 'activation', 'gen.n_downsample': 'halvings of the content encoder (U-Net: levels)',
     'gen.n_res': 'residual blocks in encoder and decoder', 'gen.pad_type': 'padding',
     'gen.spectral_norm': 'spectral norm on all convolutions of the generators',
     'gen.noise_dim': 'numbers in a noise vector or latent code', 'gen.dropout': 'dropout probability',
     'gen.enc_dim': "width of BicycleGAN's encoder", 'gen.enc_res': 'its residual blocks',
-    'dis.dim': 'channels after the first layer', 'dis.norm': 'normalization; `sn` is spectral norm', 'dis.activ': 'activation',
+    'dis.dim': 'channels after the first layer', 'dis.norm': 'normalization; `sn` is spectral norm',
+    'dis.activ': 'activation',
     'dis.n_layer': 'halvings at each scale', 'dis.gan_type': 'least squares, cross-entropy, or hinge loss',
     'dis.num_scales': 'image scales', 'dis.pad_type': 'padding',
 }
@@ -100,7 +104,7 @@ def allowed(key: Key) -> str:
     if key.type in (str, dict):
         return words + {str: 'text', dict: 'section'}[key.type]
     kind = 'whole number' if key.type is int else 'number'
-    bounds = [f'≥ {key.low:g}'] * (key.low is not None) + [f'≤ {key.high:g}'] * (key.high is not None)
+    bounds = [f'{sign} {bound:g}' for sign, bound in (('≥', key.low), ('≤', key.high)) if bound is not None]
     return words + kind + (f' {", ".join(bounds)}' if bounds else '')
 
 
@@ -131,7 +135,8 @@ def filled(page: str) -> str:
     """The page with its tables replaced by fresh ones."""
     for name, lines in tables().items():
         page, count = re.subn(rf'(<!-- keys of {name} -->\n).*?(<!-- end -->)',
-                              lambda match, lines=lines: match[1] + '\n'.join(lines) + '\n' + match[2], page, flags=re.S)
+                              lambda match, lines=lines: match[1] + '\n'.join(lines) + '\n' + match[2],
+                              page, flags=re.S)
         if count != 1:
             raise ValueError(f'{PAGE}: no markers for the keys of {name}')
     return page
@@ -145,7 +150,8 @@ def main(argv: list[str] | None = None) -> int:
     after = filled(before)
     if opts.check:
         if before != after:
-            print(f'{PAGE.relative_to(ROOT)} differs from the schemas: python scripts/write_config_docs.py', file=sys.stderr)
+            print(f'{PAGE.relative_to(ROOT)} differs from the schemas: python scripts/write_config_docs.py',
+                  file=sys.stderr)
         return int(before != after)
     PAGE.write_text(after, encoding='utf-8')
     return 0
