@@ -28,8 +28,8 @@ DESCRIPTIONS = {
     'init': 'initial weights of the generators (baselines: of all networks); the discriminators are gaussian',
     'init_gain': 'standard deviation, or gain, of the initial weights',
     'lr': 'learning rate at the start',
-    'lr_policy': '`step`: iteration i, from 0, runs at lr · gamma^⌊(i+1)/step_size⌋; `constant`: at lr; `linear`: at lr '
-                 'up to `decay_start`, then linearly to 0 at `decay_end`',
+    'lr_policy': '`step`: iteration i, from 0, runs at lr · gamma^⌊(i+1)/step_size⌋; `constant`: at lr; `linear`: at '
+                 'lr up to `decay_start`, then linearly to 0 at `decay_end`',
     'step_size': 'iterations between two cuts of the learning rate; required for `lr_policy: step`',
     'gamma': 'factor of a cut; required for `lr_policy: step`',
     'decay_start': 'where `linear` begins to fall; default: half of `max_iter`',
