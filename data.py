@@ -406,7 +406,7 @@ class EndlessBatches:
 
 
 def mixed_seed(*parts: int | str) -> int:
-    """A seed that hangs on all the parts: sums of seeds and counts would meet again in other runs and places."""
+    """A seed that depends on all the parts. Sums of seeds and counts would coincide in other runs and places."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), 'big') >> 1
 
 

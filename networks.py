@@ -1,4 +1,4 @@
-"""The networks: generators, discriminator, their parts, and VGG features, from the whole down to the brick.
+"""The networks: generators, discriminator, their parts, and VGG features, from whole to part.
 
 The modules of a generator, read from left to right (paper, section 5.1; sizes for the standard configuration):
 

@@ -105,7 +105,7 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
         load_networks(opts.init_from, trainer.generators(), '--init_from')
     seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
     if opts.seed not in (None, seed):
-        run.say(f'--seed {opts.seed}: the run began with seed {seed} and goes on with it')
+        run.say(f'--seed {opts.seed}: the run began with seed {seed} and continues with it')
     if config['compile']:
         trainer.compile_step(config['cuda_graphs'])
     return trainer, seed, start
@@ -114,8 +114,8 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
 def parse_arguments(argv: list[str] | None = None):
     parser = Parser('Train MUNIT (or another method) on two folders of images.',
                     config='configs/edges2handbags_folder.yaml')
-    parser.add_argument('--resume', action='store_true', help='go on from the newest whole snapshot of this run, '
-                        'or start where there is none')
+    parser.add_argument('--resume', action='store_true', help='continue from the newest complete snapshot '
+                        'of this run, or start where there is none')
     parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning)')
     parser.add_argument('--seed', type=at_least(0), help='of everything random (default: another each time)')
     for name in ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots'):

@@ -1,10 +1,10 @@
-"""The method (paper, section 3): what is optimised, and in which order.
+"""The method (paper, section 3): the losses, and the two updates of an iteration.
 
     x_a --gen_a.encode--> c_a, s_a'        x_ab = gen_b.decode(c_a, s_b)   with s_b ~ N(0, 1)
     x_b --gen_b.encode--> c_b, s_b'        x_ba = gen_a.decode(c_b, s_a)   with s_a ~ N(0, 1)
 
 `dis_update` and `gen_update` state one iteration each for the discriminators and the generators; `update` does both
-and encodes the images once for the two, since the generators do not change in between.
+and encodes the images once for the two, since the generators do not change between them.
 """
 import sys
 from pathlib import Path
@@ -40,10 +40,10 @@ def kl_loss(hiddens: Tensor) -> Tensor:
 
 
 def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generator: bool = False) -> Tensor:
-    """How far scores, one map a scale, are from calling the images real (or fake); summed over the scales.
+    """Adversarial loss of scores, one map per scale, against the target real (or fake), summed over the scales.
 
-    `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits; `hinge`: what is lacking to
-    1 (or is beyond -1), for a generator the negative score itself (Lim and Ye, 2017).
+    `lsgan`: mean squared distance from 1 (or 0); `nsgan`: binary cross-entropy on logits; `hinge`: the margin
+    to 1 (or -1), and for a generator the negative score itself (Lim and Ye, 2017).
     """
     target = 1.0 if real else 0.0
     scores = [score.float() for score in scores]
@@ -61,32 +61,32 @@ def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
 
 
 def learning_rate(config: dict, iteration: int, of: str = 'gen') -> float:
-    """The rate of an iteration, counted from 0. As in the original, the schedule steps before the update.
+    """The learning rate of an iteration, counted from 0. As in the original, the schedule steps before the update.
 
     Args:
-        of: 'gen', or 'dis': of the discriminators, which `dis_lr` gives a rate of their own.
+        of: 'gen', or 'dis' for the discriminators, whose rate `dis_lr` may set.
     """
     rate = config.get('dis_lr', config['lr']) if of == 'dis' else config['lr']
     policy = config['lr_policy']
     if policy == 'constant':
         return rate
-    if policy == 'linear':   # the baselines: constant at first, then straight down to 0, one step past the end
+    if policy == 'linear':   # the baselines: constant, then linear, reaching 0 one step past the end
         start, end = config['decay_start'], config['decay_end']
         return rate * max(0.0, 1 - max(0, iteration + 1 - start) / (end - start + 1))
     return rate * config['gamma'] ** ((iteration + 1) // config['step_size'])
 
 
 def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """What `gen.decode` makes of each of the codes: in one batch, since no norm in a generator looks across images."""
+    """`gen.decode` of each of the codes, in one batch: no norm in a generator mixes the images of a batch."""
     if any(code[0].shape != codes[0][0].shape for code in codes):   # A and B of different sizes
         return tuple(gen.decode(*code) for code in codes)
     return gen.decode(*(torch.cat(parts) for parts in zip(*codes, strict=True))).chunk(len(codes))
 
 
 def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Scores of fake and of real images, in one batch where the discriminator's norm does not look across images."""
+    """Scores of fake and of real images, in one batch where the discriminator's norm does not mix images."""
     if not dis.judges_images_apart or fake.shape != real.shape:
-        # The fake first, as in the original: spectral norm and batch norm remember the order.
+        # The fake images first, as in the original: spectral norm and batch norm depend on the order.
         return dis(fake), dis(real)
     pairs = [scores.chunk(2) for scores in dis(torch.cat([fake, real]))]
     return [fake for fake, _ in pairs], [real for _, real in pairs]
@@ -174,11 +174,11 @@ class Trainer(nn.Module):
         return vgg
 
     def _draw_display_styles(self) -> None:
-        """Draw what pictures that are to be compared over a run have in common."""
+        """Draw the styles that all sample images of a run share, so that they can be compared."""
 
     @property
     def gens_to_show(self) -> tuple[nn.Module, nn.Module]:
-        """The generators that pictures are made with: their averages, where there are any."""
+        """The generators for sample images: the averaged ones, where there are any."""
         return (self.ema.a, self.ema.b) if self.ema else (self.gen_a, self.gen_b)
 
     @property
@@ -196,10 +196,10 @@ class Trainer(nn.Module):
         return next(self.parameters()).device
 
     def compile_step(self, cuda_graphs: bool = False, backend: str = 'inductor') -> None:
-        """Let torch.compile make kernels of what an iteration computes; the first iteration then takes minutes.
+        """Compile what an iteration computes with torch.compile; the first iteration then takes minutes.
 
         Args:
-            cuda_graphs: also record the kernels' launches and replay them: pays where launching is the bottleneck.
+            cuda_graphs: also record kernel launches and replay them, where launching is the bottleneck.
             backend: of torch.compile.
         """
         self.replays = cuda_graphs
@@ -211,7 +211,7 @@ class Trainer(nn.Module):
     # -- one iteration ------------------------------------------------------------------------------------------------
 
     def update_learning_rate(self) -> None:
-        """Set the rate of the iteration that begins, and count it."""
+        """Set the learning rates of the iteration that begins, and count it."""
         slow = 0.5 if self.iteration < self.progress.get('halved_until', 0) else 1.0   # after a rollback
         for of, optimizer in self._optimizers().items():
             for group in optimizer.param_groups:
@@ -221,7 +221,7 @@ class Trainer(nn.Module):
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
         if self.replays:
-            torch.compiler.cudagraph_mark_step_begin()   # what the last iteration left may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()   # tensors of the last iteration may be overwritten
         self._bad.zero_()
         codes = self.encode(*self.corrupted(x_a, x_b))
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
@@ -244,14 +244,14 @@ class Trainer(nn.Module):
 
     @in_precision
     def dis_loss(self, a: str, x_a: Tensor, x_ba: Tensor) -> Tensor:
-        """How far the discriminator of domain a is from telling real from translated images (paper, equation 4)."""
+        """The loss of the discriminator of domain a on real and translated images (paper, equation 4)."""
         gan_type = self.config['dis']['gan_type']
         fake, real = judge_together(self.dises[a], x_ba, x_a)
         return adversarial_loss(fake, False, gan_type) + adversarial_loss(real, True, gan_type)
 
     def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
         """Update the discriminators, backpropagating one after the other."""
-        self.dis_opt.zero_grad()   # of what others may have left
+        self.dis_opt.zero_grad()   # of gradients that others may have left
         losses = {}
         for a, real, fake in (('a', x_a, x_ba), ('b', x_b, x_ab)):
             loss = self.dis_loss(a, real, fake)
@@ -265,7 +265,7 @@ class Trainer(nn.Module):
         one half is backpropagated, and freed, before that of the other is recorded. The encoders, which take part in
         both halves, come last.
         """
-        self.gen_opt.zero_grad()   # of what others may have left
+        self.gen_opt.zero_grad()   # of gradients that others may have left
         leaves_a, leaves_b = detach_leaves(codes_a), detach_leaves(codes_b)
         losses, total = {}, 0
         with frozen(self.dis_a, self.dis_b):
@@ -337,7 +337,7 @@ class Trainer(nn.Module):
     def resume(self, folder: str | Path, before: int | None = None) -> int:
         """Load the newest snapshot that `save`, or the original, wrote whole into `folder`; the step of it.
 
-        Newer files that cannot be used are named on stderr. Without a state the moments start anew.
+        Newer files that cannot be used are reported on stderr. Without a state the moments start from zero.
 
         Args:
             before: take a snapshot of fewer than so many steps; None for the newest.
@@ -364,7 +364,7 @@ class Trainer(nn.Module):
             for kind, optimizer in self._optimizers().items():
                 self._load_optimizer(kind, optimizer, state.get(kind), folder)
         else:
-            print(f'{folder}: no state of optimizers for step {step}; moments start anew', file=sys.stderr)
+            print(f'{folder}: no state of optimizers for step {step}; moments start from zero', file=sys.stderr)
         try:
             self.progress = dict(state.get('progress', {}))
             self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
@@ -374,7 +374,7 @@ class Trainer(nn.Module):
             for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
                 self.clips[of].restore(memory)
         except (TypeError, ValueError, AttributeError, RuntimeError, KeyError):
-            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to go on '
+            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to continue '
                            f'with fresh moments') from None
         self.iteration = step
         return step
@@ -392,7 +392,7 @@ class Trainer(nn.Module):
             fits = False
         if not fits:
             raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
-                           f'move it away to go on with fresh moments')
+                           f'move it away to continue with fresh moments')
         self._set_hyperparameters(optimizer, of)   # the config may have changed since
 
     def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
@@ -402,18 +402,18 @@ class Trainer(nn.Module):
         return {}
 
     def _display_styles(self) -> dict[str, Tensor]:
-        """What pictures that are to be compared over a run have in common."""
+        """The styles that all sample images of a run share."""
         return {}
 
     def _restore_display_styles(self, styles: dict[str, Tensor]) -> None:
-        """Take up what `_display_styles` gave, as far as it fits."""
+        """Restore what `_display_styles` returned, as far as it fits."""
 
     def _extra_state(self) -> dict:
-        """What else later iterations hang on: tensors by name, on the CPU."""
+        """What else later iterations depend on: tensors by name, on the CPU."""
         return {}
 
     def _restore_extra_state(self, memory: dict) -> None:
-        """Take up what `_extra_state` gave, as far as it fits."""
+        """Restore what `_extra_state` returned, as far as it fits."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ class MUNIT_Trainer(Trainer):
         """One step of the discriminators on images (N, C, H, W) in [-1, 1].
 
         Args:
-            codes: what `encode` gives for these images, where that is known already.
+            codes: what `encode` returns for these images, where it is known.
 
         Returns:
             loss_dis_a, loss_dis_b, loss_dis_total.
@@ -491,7 +491,7 @@ class MUNIT_Trainer(Trainer):
         """One step of the generators on images (N, C, H, W) in [-1, 1].
 
         Args:
-            codes: what `encode` gives for these images, where that is known already.
+            codes: what `encode` returns for these images, where it is known.
 
         Returns:
             loss_gen_{recon_x, recon_s, recon_c, cycrecon_x, adv, vgg}_{a, b} and loss_gen_total; with `log_styles`
@@ -509,7 +509,7 @@ class MUNIT_Trainer(Trainer):
     @in_precision
     def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, s_a: Tensor
                    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Equation 5, as far as the decoder of one domain has a part in it. Written for domain A and the translation
+        """Equation 5, as far as the decoder of one domain takes part in it. Written for domain A and the translation
         from B to A; the other half is the same with a and b exchanged.
 
         Args:
@@ -552,7 +552,7 @@ class MUNIT_Trainer(Trainer):
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
-        """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one to spare memory.
+        """Sample images for images (N, C, H, W) in [-1, 1], made one by one to save memory.
 
         Returns:
             x_a, its reconstruction, its translations with a style that is fixed for the run and with a random one, and
@@ -599,7 +599,7 @@ class UNIT_Trainer(Trainer):
 
     @in_precision
     def encode(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
-        """The means of both posteriors: h_a, h_b. Their noise is drawn anew by each update."""
+        """The means of both posteriors: h_a, h_b. Each update draws its own noise."""
         return self.gen_a.enc(x_a), self.gen_b.enc(x_b)
 
     @in_precision
@@ -617,7 +617,7 @@ class UNIT_Trainer(Trainer):
         """One step of the discriminators on images (N, C, H, W) in [-1, 1].
 
         Args:
-            codes: what `encode` gives for these images, where that is known already.
+            codes: what `encode` returns for these images, where it is known.
 
         Returns:
             loss_dis_a, loss_dis_b, loss_dis_total.
@@ -632,7 +632,7 @@ class UNIT_Trainer(Trainer):
         """One step of the generators on images (N, C, H, W) in [-1, 1].
 
         Args:
-            codes: what `encode` gives for these images, where that is known already.
+            codes: what `encode` returns for these images, where it is known.
 
         Returns:
             loss_gen_{recon_x, recon_kl, cyc_x, adv, vgg}_{a, b}, loss_gen_recon_kl_cyc_{aba, bab}, loss_gen_total.
@@ -645,7 +645,7 @@ class UNIT_Trainer(Trainer):
     @in_precision
     def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_ba: Tensor
                    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The objective, as far as the decoder of one domain has a part in it. Written for domain A and the translation
+        """The objective, as far as the decoder of one domain takes part in it. Written for domain A and the translation
         from B to A; the other half is the same with a and b exchanged.
 
         Args:
@@ -687,7 +687,7 @@ class UNIT_Trainer(Trainer):
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
-        """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one and without noise.
+        """Sample images for images (N, C, H, W) in [-1, 1], made one by one and without noise.
 
         Returns:
             x_a, its reconstruction, its translation; then the same three of x_b. All (N, C, H, W).

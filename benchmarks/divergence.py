@@ -74,7 +74,10 @@ class Probe:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description='Replay a part of a run, and print what its gradients do.')
+    parser = argparse.ArgumentParser(
+        description='Replay a part of a run, and print what its gradients do.',
+        epilog='All other flags are those of train.py, such as --config --seed --precision --resume --max_iter '
+               '--output_path.')
     parser.add_argument('--from_step', type=int, required=True, help='the first iteration to print')
     parser.add_argument('--to_step', type=int, required=True, help='the last one')
     opts, rest = parser.parse_known_args()

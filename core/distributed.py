@@ -17,7 +17,7 @@ BUCKET_BYTES = 25 * 2 ** 20   # gradients travel in parcels of this size: few en
 
 
 class OtherProcessEnded(Exception):
-    """Another of the processes has ended: this one cannot go on. What happened stands in that one's message."""
+    """Another of the processes has ended, so this one cannot continue. The message of that process says why."""
 
 
 def rank() -> int:

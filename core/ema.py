@@ -1,20 +1,20 @@
-"""Running averages beside training: of the generators' weights, and of the moments of the styles."""
+"""Running averages during training: of the generators' weights, and of the moments of style codes."""
 import copy
 
 import torch
 from torch import Tensor, nn
 
-STYLES_REMEMBERED = 1000   # about so many of the last styles make the statistics
+STYLES_REMEMBERED = 1000   # the statistics cover about so many of the last style codes
 
 
 class EMA(nn.Module):
     """Generators whose weights are the exponential moving average of those that are trained.
 
-    A single step of a GAN overshoots; the average of many is steadier, and its pictures are mostly the better ones.
+    A single step of a GAN overshoots. The average over many is steadier, and its images are usually better.
 
     Args:
         gen_a, gen_b: the generators.
-        decay: of the average, 0 to below 1. Until there are enough steps for it, it is (1 + steps) / (10 + steps).
+        decay: of the average, 0 to below 1. In the first steps it is at most (1 + steps) / (10 + steps).
     """
 
     def __init__(self, gen_a: nn.Module, gen_b: nn.Module, decay: float):
@@ -53,7 +53,7 @@ class StyleStatistics(nn.Module):
 
     @torch.no_grad()
     def update(self, styles: Tensor) -> dict[str, Tensor]:
-        """Take up styles (N, style_dim, 1, 1), and say how far they are from N(0, 1).
+        """Include style codes (N, style_dim, 1, 1), and measure how far they are from N(0, 1).
 
         Returns:
             offset: root mean square of the dimensions' means, 0 for N(0, 1); deviation: root mean square of their

@@ -1,4 +1,4 @@
-"""What a user is told when a command cannot go on: one line, and an exit status. Imports no PyTorch."""
+"""Errors that a user sees: one line on stderr, and an exit status. Imports no PyTorch."""
 import argparse
 import os
 import stat

@@ -1,8 +1,8 @@
-"""How exactly to compute: the choices that trade digits for speed, in one place.
+"""Numerical precision: the choices that trade accuracy for speed, in one place.
 
     fp32   every product in 32 bits, as the original computed (the default)
     tf32   products of convolutions and matrices with 10 bits of mantissa, sums in 32 (NVIDIA GPUs since Ampere)
-    bf16   products and what lies between the layers in bfloat16; weights, their moments, the statistics of every norm,
+    bf16   products and activations in bfloat16; weights, their moments, the statistics of every norm,
            and the losses stay in 32 bits
 """
 import contextlib
@@ -37,11 +37,11 @@ def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractC
 
 
 def set_deterministic(deterministic: bool) -> None:
-    """Choose, from now on in this process, kernels that give the same bits each time, or those that are quickest."""
+    """From now on in this process, choose deterministic kernels, or the fastest ones."""
     torch.backends.cudnn.benchmark = not deterministic
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
-        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')   # cuBLAS wants to be told before its first product
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')   # cuBLAS reads it at its first product
 
 
 def in_precision(method):

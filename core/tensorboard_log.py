@@ -1,4 +1,4 @@
-"""TensorBoard's files of a run: written in step with training, cut back to a snapshot when the run goes on from it."""
+"""The TensorBoard event files of a run: written during training, and cut back to a snapshot when a run resumes."""
 import contextlib
 import os
 import struct
@@ -14,7 +14,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 # A record: length of the data, checksum of that, the data, their checksum.
 LENGTH_AND_CHECKSUM, CHECKSUM = 12, 4
-SETTINGS = ('_hparams_/', 'config/')   # tags of what each run writes anew as it starts or goes on
+SETTINGS = ('_hparams_/', 'config/')   # tags that every run writes when it starts or resumes
 OUTERMOST, BINS = 10, 200              # of histograms; what lies further out counts in the last bins
 
 
@@ -26,17 +26,17 @@ class Log:
 
     Args:
         folder: where its file goes.
-        step: iterations done so far. What other files of the folder say of later ones is overtaken.
+        step: iterations done so far. Later steps in other files of the folder are superseded.
 
     Raises:
         OSError: from every method but `close`: the disk is full, or fails.
     """
 
     def __init__(self, folder: Path, step: int = 0):
-        # The place in the name keeps two files of one second apart: a run that ends and goes on at once.
+        # The number in the name separates two files of one second: a run that ends and resumes at once.
         number = len(list(folder.glob('events.out.tfevents.*')))
         self._file = EventsWriter(str(folder / 'events'), f'.{os.getpid()}.{number}')
-        start = SessionLog(status=SessionLog.START)   # at which TensorBoard drops what is overtaken
+        start = SessionLog(status=SessionLog.START)   # here TensorBoard drops what is superseded
         self._file.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
     def add_settings(self, settings: dict[str, str | bool | int | float], metrics: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ class Log:
 
 def cut_back(folder: Path, step: int) -> None:
     """Drop from the folder's files what was logged after `step`, half records that a killed run left behind, and the
-    settings, which the run writes anew as it goes on.
+    settings, which the run writes again when it resumes.
 
     Raises:
         OSError: a file cannot be read or written.
@@ -120,13 +120,13 @@ def scalars_of(event: Event) -> dict[str, float]:
 def events(folder: Path) -> Iterator[Event]:
     """What the folder's files hold of one run: the records, file by file in the order in which those were begun.
 
-    A file that was begun later, by a run that went on from a snapshot or started anew, overtakes what earlier ones say
+    A file that was begun later, by a run that resumed or started again, supersedes what earlier ones say
     of its first step and of all that come after.
     """
     files = sorted(_beginning(path) for path in _files(folder))
     for i, (_, _, path) in enumerate(files):
-        overtaken = min((first for _, first, _ in files[i + 1:]), default=float('inf'))
-        yield from (event for _, _, event in _records(path) if event.step < overtaken)
+        superseded = min((first for _, first, _ in files[i + 1:]), default=float('inf'))
+        yield from (event for _, _, event in _records(path) if event.step < superseded)
 
 
 def _beginning(path: Path) -> tuple[float, float, Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class BackgroundCalls:
-    """Calls that threads make while the main one goes on; at most `most` wait, then it waits for them.
+    """Calls that background threads make while the main thread continues; when `most` are pending, it waits for one.
 
     The first error of a call is raised by a later `call` or at the end of the `with` block; an error in the block
     itself drops the calls that have not begun. Without workers, calls are made at once.

@@ -120,7 +120,7 @@ class RunFolder:
             self.log.add_text('events', line, step)
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after `step`: the run goes on from there."""
+        """Remove what was logged after `step`, from where the run continues."""
         if not self.writes:
             return
         self.log.close()

@@ -106,12 +106,12 @@ class TrainingLoop:
     """One run of `train.py`: passes batches on, counts steps, writes what is due, and notices when to stop.
 
     Args:
-        trainer: on its device, resumed where the run goes on.
+        trainer: on its device, resumed where the run continues.
         images: of the run.
         run: its folders; locked.
         seed: of the run.
         start: iterations done already.
-        resume_command: the command line that goes on with this run.
+        resume_command: the command that continues this run.
     """
 
     def __init__(self, trainer: Trainer, images: TrainingImages, run: RunFolder, seed: int, start: int,
@@ -300,7 +300,7 @@ class TrainingLoop:
         if step < self.config['max_iter']:
             name = signal.Signals(self.reason).name
             run.end(step, 'stopped', name)
-            run.say(f'stopped by {name} after step {step}; to go on: {self.resume_command}')
+            run.say(f'stopped by {name} after step {step}; to continue: {self.resume_command}')
             return 128 + self.reason
         run.end(step, 'finished')
         run.say(f'finished {step} iterations, {self.clock.share_waiting():.0%} of the time waiting for data\n'
@@ -323,7 +323,7 @@ class TrainingLoop:
                                  f'(named above)')
 
     def _ended(self, status: int, why: str) -> RunEnded:
-        return RunEnded(status, f'{why}; to go on: {self.resume_command}')
+        return RunEnded(status, f'{why}; to continue: {self.resume_command}')
 
     def _say_speed(self) -> None:
         done = self.step - self.opened_at

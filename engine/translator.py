@@ -51,7 +51,7 @@ def draw_seeds(*n: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def generators_of(seeds: Tensor) -> list[torch.Generator]:
-    """A generator for each of the seeds (N, 1, 1, 1), on the CPU: what is drawn hangs on its own seed alone."""
+    """A generator for each of the seeds (N, 1, 1, 1), on the CPU: what is drawn depends on its own seed alone."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds.flatten().tolist()]
 
 

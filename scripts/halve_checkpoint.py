@@ -2,7 +2,7 @@
 
     python scripts/halve_checkpoint.py --input outputs/NAME/checkpoints/gen_00100000.pt --output models/NAME.pt
 
-Networks compute with 32-bit numbers of what is read. For shipping; to go on training, keep the whole file.
+Networks compute with 32-bit numbers of what is read. For shipping; keep the whole file to continue training.
 """
 from pathlib import Path
 

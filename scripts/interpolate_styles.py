@@ -10,7 +10,7 @@
 A style is a seed (a whole number: the style that `test.py --num_style 1 --seed S` samples), a picture of the target
 domain, a code as numbers ("0.3,-1.2,…"), or a .txt file of codes as --save_styles writes it.
 
---interpolate goes on the arc between two codes, at an even pace. Sampled codes have all about one length, which stays
+--interpolate follows the arc between two codes at an even pace. Sampled codes have all about one length, which stays
 along the arc. Encoded ones differ in length: it goes in a straight line from the one's to the other's (`codes.slerp`).
 Written are walk.png (the inputs at the left, the ends on top, at most twelve of the steps), and walk.webp, walk.gif and
 walk.mp4, which go there and back; several inputs stand side by side.

@@ -16,7 +16,7 @@ from engine.run_page.page import WAYS, Curves, as_script, find_pictures, page_of
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = OneLineParser(description='Write the page of a finished, copied or earlier run anew.')
+    parser = OneLineParser(description='Write the page of a finished, copied or earlier run again.')
     parser.add_argument('folder', type=Path, help="the run's folder, outputs/NAME")
     parser.add_argument('--logs', type=Path, help="its folder of TensorBoard's files, logs/NAME, for the curves "
                         '(default: the curves that the page has)')

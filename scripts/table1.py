@@ -220,7 +220,7 @@ class Table:
             last = f': {said.strip().splitlines()[-1]}' if said and said.strip() else ''
             raise RunEnded(process.returncode if process.returncode > 0 else 128 - process.returncode,
                            f'{arguments[0]} ended with status {process.returncode}{last}\n'
-                           f'  python {shlex.join(command[1:])}\nthe same line goes on from here')
+                           f'  python {shlex.join(command[1:])}\nthe same command continues from here')
 
     def prepare(self) -> None:
         """Draw the data, where the budget says how, and see that it is what every row needs.

@@ -114,7 +114,7 @@ def test_networks_without_an_optimizer_file_resume_with_fresh_moments(munit, ori
     (originals / 'optimizer.pt').unlink()
     resumed = MUNIT_Trainer(munit.config)
     assert resumed.resume(originals) == 1
-    assert 'moments start anew' in capsys.readouterr().err
+    assert 'moments start from zero' in capsys.readouterr().err
     assert not resumed.gen_opt.state
 
 
@@ -124,7 +124,7 @@ def test_an_optimizer_file_of_another_step_is_not_used(munit, saved, capsys):
         (saved / f'{kind}_00000001.pt').rename(saved / f'{kind}_00000007.pt')
     resumed = MUNIT_Trainer(munit.config)
     assert resumed.resume(saved) == 7
-    assert not resumed.gen_opt.state and 'moments start anew' in capsys.readouterr().err
+    assert not resumed.gen_opt.state and 'moments start from zero' in capsys.readouterr().err
 
 
 # -- half snapshots ---------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ def test_a_table_that_is_stopped_goes_on_and_is_that_of_an_uninterrupted_run(don
         process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-signal.SIGKILL if name == 'SIGKILL' else 128 + signal.SIGTERM), err
-    assert name == 'SIGKILL' or 'the same line goes on from here' in err
+    assert name == 'SIGKILL' or 'the same command continues from here' in err
     assert not (tmp_path / 'out/table.md').exists()
     process = begin(tmp_path, done / 'data')
     out, err = process.communicate(timeout=200)

@@ -47,7 +47,7 @@ class Curves:
     """All logged values of a run, thinned: at most 2 · POINTS points of each term, however long the run.
 
     A point stands for `every` logged steps; whenever there are too many points each two become one. So the curves
-    hang on the values alone: those of a resumed run are those of an uninterrupted one.
+    depend on the values alone: those of a resumed run are those of an uninterrupted one.
     """
 
     def __init__(self):

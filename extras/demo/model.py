@@ -154,7 +154,7 @@ class DemoModel:
         Args:
             origin: one of `ORIGINS`, if it is known.
             seed, number, count: of a sampled style: the seed, and which of how many it is, from 0. What is drawn from
-                a seed hangs on how much is drawn.
+                a seed depends on how much is drawn.
         """
         picture, = self.translate(given, way, size, [style])
         made = ORIGINS.get(origin, 'given') if isinstance(origin, str) else 'given'

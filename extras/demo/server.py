@@ -81,7 +81,7 @@ def beside_here(path: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What the page is told at its start
+# What the page knows of the model
 # ---------------------------------------------------------------------------------------------------------------------
 
 def find_map_pictures(opts: argparse.Namespace, config: dict) -> Callable[[str], list[Path]]:

@@ -55,7 +55,7 @@ def _words(text: str, height: int, width: int) -> Tensor:
 
 
 def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int) -> tuple[list[str], list[str]]:
-    """Write frames, bytes (H, W, 3) of one size, as STEM.webp, STEM.gif and STEM.mp4, which go on for ever.
+    """Write frames, bytes (H, W, 3) of one size, as STEM.webp, STEM.gif and STEM.mp4, which repeat for ever.
 
     GIF counts in hundredths of a second, so its pace is near `fps` alone; of frames in a row that are alike, it keeps
     one for as long. MP4 has even sizes: an odd one gets a white line more.
