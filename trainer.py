@@ -374,8 +374,8 @@ class Trainer(nn.Module):
             for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
                 self.clips[of].restore(memory)
         except (TypeError, ValueError, AttributeError, RuntimeError, KeyError):
-            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to continue '
-                           f'with fresh moments') from None
+            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to '
+                           f'continue with fresh moments') from None
         self.iteration = step
         return step
 

@@ -131,7 +131,7 @@ class Dropout(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor, draws: list[torch.Generator] | None = None) -> Tensor:
-        """(N, …) -> the same shape. `draws`: a generator an image, on the CPU, so that each output has its own draws."""
+        """(N, …) -> the same shape. `draws`: a generator for each image, on the CPU."""
         if not self.rate:
             return x
         if draws is None:
