@@ -8,7 +8,7 @@
 import torch
 
 from core.errors import BadInput
-from core.files import make_folder
+from core.files import make_folder, refuse_overwriting
 from engine.cli import TranslationParser, run_command
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.jpg' for i in range(len(styles))]
+    written = [folder / name for name in names] + ([] if opts.output_only else [folder / 'input.jpg'])
+    refuse_overwriting(written, filter(None, (opts.input, opts.style)), '--output_folder')
     if opts.save_styles:
         write_codes(styles, opts.save_styles, '--save_styles')
     outputs = translator.translate(image, styles)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from core.errors import BadInput
-from core.files import make_folder
+from core.files import make_folder, refuse_overwriting
 from core.threads import BackgroundCalls, prefetch
 from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
@@ -72,6 +72,10 @@ def main(argv: list[str] | None = None) -> int:
     styles = given_codes(opts, translator)
     opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)
+    written = [folder / path.name for folder in output_folders for path in paths]
+    if not opts.output_only:
+        written += [Path(opts.output_folder) / f'input{i:03d}.jpg' for i in range(len(paths))]
+    refuse_overwriting(written, paths, '--output_folder')
 
     torch.manual_seed(opts.seed)
     if opts.save_styles:

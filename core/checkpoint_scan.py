@@ -58,9 +58,9 @@ def scan(path: str | Path) -> None:
         if size > LARGEST_FILE:
             raise Refused(f'{size / 2 ** 30:.0f} GiB are more than any checkpoint has')
         if file.read(4) == b'PK\x03\x04':
-            _survey_zip(file, size)
+            _scan_zip(file, size)
         else:
-            _survey_legacy(file, size)
+            _scan_legacy(file, size)
 
 
 class _Sparing(io.FileIO):
@@ -72,7 +72,7 @@ class _Sparing(io.FileIO):
         return super().read(LARGEST_STRUCTURE if size is None or size < 0 else size)
 
 
-def _survey_zip(file: _Sparing, size: int) -> None:
+def _scan_zip(file: _Sparing, size: int) -> None:
     """The container since PyTorch 1.6: a zip archive whose parts are stored as they are."""
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
@@ -91,9 +91,12 @@ def _survey_zip(file: _Sparing, size: int) -> None:
             raise Refused(f'it declares {storage.numel} numbers where it has {sizes[f"{root}/data/{key}"]} bytes')
 
     ScanUnpickler(io.BytesIO(pickled), check).load()
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():   # PyTorch's own reader does not compare the checksums
+            raise Refused(f'its part {damaged} is damaged: its checksum does not match')
 
 
-def _survey_legacy(file: _Sparing, size: int) -> None:
+def _scan_legacy(file: _Sparing, size: int) -> None:
     """The container before PyTorch 1.6: five pickles, then the numbers, each storage after its count of 8 bytes."""
     file.seek(0)
     head = io.BytesIO(file.read(LARGEST_STRUCTURE))

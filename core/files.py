@@ -2,7 +2,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.errors import BadInput, shown
@@ -34,6 +34,18 @@ def make_folder(path: str | Path, flag: str) -> Path:
             raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
         raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason})') from None
     return path
+
+
+def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path], flag: str) -> None:
+    """Make sure that no output would replace an input: by real path, so that links and other spellings count too.
+
+    Raises:
+        BadInput: one would; the line names `flag`, which says where the outputs go.
+    """
+    known = {os.path.realpath(path) for path in inputs}
+    for output in outputs:
+        if os.path.realpath(output) in known:
+            raise BadInput(f'{flag}: {shown(output)} is an input and would be overwritten; choose another folder')
 
 
 def part_of(path: Path) -> Path:
