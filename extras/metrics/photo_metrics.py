@@ -1,7 +1,8 @@
 """Metrics for models that turn outlines into photographs on white: they need no true factors and no other network.
 
 A colour is the median CIE Lab colour of the object in the middle half of an image. The object is what is not nearly
-white (L* below 93, or chroma above 8); where hardly anything is, the whole middle counts. Differences are ΔE (CIE 1976).
+white (L* below 93, or chroma above 8); where hardly anything is, the whole middle counts. Differences are
+ΔE (CIE 1976).
 """
 from collections.abc import Sequence
 
