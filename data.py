@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -98,7 +98,8 @@ def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:
     if len(content) > MAX_LIST_BYTES or sum(map(bool, lines)) > MAX_LIST_ENTRIES:
         raise BadInput(f'{shown(list_file)}: longer than {MAX_LIST_ENTRIES} lines or {MAX_LIST_BYTES >> 20} MiB; '
                        f'not a list of images')
-    paths, missing = [], []
+    paths: list[tuple[int, Path]] = []
+    missing: list[tuple[int, Path]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             path = folder / line.strip()
@@ -174,7 +175,7 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
 
 
 @contextlib.contextmanager
-def _opened(file: str | Path | io.BytesIO) -> Iterator[Image.Image]:
+def _opened(file: str | Path | io.BytesIO) -> Iterator[ImageFile.ImageFile]:
     """The image of a file, its header read, without warnings of odd EXIF blocks and the like, which do no harm."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -183,7 +184,7 @@ def _opened(file: str | Path | io.BytesIO) -> Iterator[Image.Image]:
 
 
 @contextlib.contextmanager
-def _without_words_of_libtiff(image: Image.Image) -> Iterator[None]:
+def _without_words_of_libtiff(image: ImageFile.ImageFile) -> Iterator[None]:
     """Keep libtiff, which writes a line for each odd line of a picture, off stderr while `image` is decoded."""
     if not any(tile[0] == 'libtiff' for tile in image.tile):
         yield
@@ -211,10 +212,11 @@ def fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -
     return ''
 
 
-def _fault_of_scans(image: Image.Image) -> str:
+def _fault_of_scans(image: ImageFile.ImageFile) -> str:
     """A JPEG file may go over its picture thousands of times, which takes a decoder hours for a small file."""
     if image.format not in ('JPEG', 'MPO'):
         return ''
+    assert image.fp is not None   # the image is open
     with (image.fp.getbuffer() if isinstance(image.fp, io.BytesIO) else
           mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ)) as data:
         scans, place = 0, 2
@@ -302,7 +304,7 @@ def dither_if_constant(image: Tensor) -> Tensor:
 
 class Draw(NamedTuple):
     """Which image to take, and the seed of its flip and crop."""
-    index: int
+    index: int   # type: ignore[assignment]   # takes the place of tuple.index
     seed: int
 
 
@@ -322,16 +324,17 @@ class ImageDataset(Dataset):
         self.paths, self.channels, self.transform = list(paths), channels, transform
         self.max_pixels = max_pixels
         self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
-        self.cache = {} if cache == 'ram' else None
+        self.cache: dict[int, Image.Image] | None = {} if cache == 'ram' else None
         self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, draw: int | Draw) -> Tensor:
-        index, generator = draw, None
         if isinstance(draw, Draw):
             index, generator = draw.index, torch.Generator().manual_seed(draw.seed)
+        else:
+            index, generator = draw, None
         for i in self._candidates(index, generator):
             try:
                 image = self._prepared(i)
@@ -390,7 +393,8 @@ class EndlessBatches:
     def __init__(self, size: int, batch_size: int, seed: int, start: int = 0, rank: int = 0, world_size: int = 1):
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.first, self.stride = start + rank * batch_size, world_size * batch_size
-        self._round, self._order = -1, []
+        self._round = -1
+        self._order: list[int] = []
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for first in itertools.count(self.first, self.stride):

@@ -195,7 +195,7 @@ class Decoder(nn.Module):
                  res_norm: str, activ: str, pad_type: str):
         super().__init__()
         self.adain_shape = (2 * n_res, 2, dim) if res_norm == 'adain' else (0, 2, dim)   # layers, shift and scale, C
-        layers = [ResBlocks(n_res, dim, res_norm, activ, pad_type)]
+        layers: list[nn.Module] = [ResBlocks(n_res, dim, res_norm, activ, pad_type)]
         for _ in range(n_upsample):
             # The original has an upsampling module of its own here; it holds nothing but takes an index.
             layers += [nn.Identity(), UpsampleConv2dBlock(dim, dim // 2, activ, pad_type)]
@@ -281,7 +281,7 @@ class Conv2dBlock(nn.Module):
         self.norm = make_norm(norm, output_dim)
         self.activation = pick(ACTIVATIONS, activ, 'activ')()
         conv = nn.Conv2d(input_dim, output_dim, kernel_size, stride)
-        self.conv = SpectralNorm(conv) if norm == 'sn' else conv
+        self.conv: Any = SpectralNorm(conv) if norm == 'sn' else conv
 
     def forward(self, x: Tensor, adain: Tensor | None = None) -> Tensor:
         """(N, input_dim, H, W) -> (N, output_dim, H', W'); `adain` (N, 2, output_dim) where the norm is AdaIN."""
@@ -302,6 +302,7 @@ class ReflectionPad2d(nn.ReflectionPad2d):
 
 class UpsampleConv2dBlock(Conv2dBlock):
     """Nearest ×2 upsampling, then a convolution 5 s1 p2 with layer norm, computed without the upsampled image."""
+    taps: Tensor
 
     def __init__(self, input_dim: int, output_dim: int, activ: str, pad_type: str):
         super().__init__(input_dim, output_dim, 5, 1, 2, 'ln', activ, pad_type)
@@ -401,7 +402,7 @@ class SpectralNorm(nn.Module):
     def __init__(self, conv: nn.Conv2d, eps: float = 1e-12):
         super().__init__()
         self.eps = eps
-        self.module = conv
+        self.module: Any = conv
         weight = conv.weight
         # Without an attribute called `weight`, `init_weights` passes by: such layers keep PyTorch's own initialisation.
         del conv._parameters['weight']
@@ -516,7 +517,8 @@ def init_weights(init: str):
     def apply(module: nn.Module) -> None:
         if not isinstance(module, (nn.Conv2d, nn.Linear)) or not hasattr(module, 'weight'):
             return
-        weight = module.parametrizations.weight.original if hasattr(module, 'parametrizations') else module.weight
+        parametrizations: Any = getattr(module, 'parametrizations', None)
+        weight = module.weight if parametrizations is None else parametrizations.weight.original
         if init == 'gaussian':
             nn.init.normal_(weight, 0.0, 0.02)
         elif init == 'kaiming':
@@ -545,5 +547,5 @@ def checkpoint_activations(*generators: nn.Module) -> None:
         inside = {id(part) for block in generator.modules() if isinstance(block, ResBlock) for part in block.model}
         for block in generator.modules():
             if isinstance(block, (ResBlock, Conv2dBlock)) and id(block) not in inside:
-                block.forward = functools.partial(
+                block.forward = functools.partial(   # type: ignore[method-assign]
                     checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -7,7 +7,9 @@
 and encodes the images once for the two, since the generators do not change between them.
 """
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,10 +51,12 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generat
     scores = [score.float() for score in scores]
     if gan_type == 'hinge':
         sign = 1 if real else -1
-        return sum(-score.mean() if of_generator else F.relu(1 - sign * score).mean() for score in scores)
-    if gan_type == 'lsgan':
-        return sum((score - target).square().mean() for score in scores)
-    return sum(F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores)
+        losses = [-score.mean() if of_generator else F.relu(1 - sign * score).mean() for score in scores]
+    elif gan_type == 'lsgan':
+        losses = [(score - target).square().mean() for score in scores]
+    else:
+        losses = [F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores]
+    return sum(losses[1:], losses[0])
 
 
 def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
@@ -76,7 +80,7 @@ def learning_rate(config: dict, iteration: int, of: str = 'gen') -> float:
     return rate * config['gamma'] ** ((iteration + 1) // config['step_size'])
 
 
-def decode_together(gen: nn.Module, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def decode_together(gen: Any, *codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """`gen.decode` of each of the codes, in one batch: no norm in a generator mixes the images of a batch."""
     if any(code[0].shape != codes[0][0].shape for code in codes):   # A and B of different sizes
         return tuple(gen.decode(*code) for code in codes)
@@ -109,6 +113,24 @@ class Trainer(nn.Module):
 
     Generator: type[nn.Module]
     schema: Schema            # of the configs; gives the defaults of keys that a config leaves out
+    rows_of_sample: tuple[str, ...]   # what the images of `sample` are
+
+    # Networks and steps differ from method to method; each trainer says what its own take and return.
+    gen_a: Any
+    gen_b: Any
+    dis_a: Any
+    dis_b: Any
+    encode: Callable[..., Any]
+    dis_update: Callable[..., dict[str, Tensor]]
+    gen_update: Callable[..., dict[str, Tensor]]
+    gen_losses: Callable[..., tuple[dict[str, Tensor], Tensor]]
+    sample: Callable[..., tuple[Tensor, ...]]
+
+    ema: EMA | None
+    bad_steps: Tensor
+    bad_in_a_row: Tensor
+    _bad: Tensor
+    clips: Any   # nn.ModuleDict of `GradientClip`, 'gen' and 'dis'
 
     def __init__(self, config: dict):
         super().__init__()
@@ -141,7 +163,8 @@ class Trainer(nn.Module):
         self.iteration = 0       # the next one
         self.replays = False     # CUDA graphs
         self.ema = None          # the generators' averages, where there are any
-        self.progress = {}       # numbers that `save` writes and `resume` brings back, such as images drawn so far
+        # Numbers that `save` writes and `resume` brings back, such as images drawn so far.
+        self.progress: dict[str, Any] = {}
         # Iterations in which a gradient was not finite, so that an optimizer did not step. Counted on the device of the
         # networks, so that nothing waits for a GPU.
         for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
@@ -177,17 +200,17 @@ class Trainer(nn.Module):
         """Draw the styles that all sample images of a run share, so that they can be compared."""
 
     @property
-    def gens_to_show(self) -> tuple[nn.Module, nn.Module]:
+    def gens_to_show(self) -> tuple[Any, Any]:
         """The generators for sample images: the averaged ones, where there are any."""
         return (self.ema.a, self.ema.b) if self.ema else (self.gen_a, self.gen_b)
 
     @property
-    def gens(self) -> dict[str, nn.Module]:
+    def gens(self) -> dict[str, Any]:
         """The generators by the letter of their domain."""
         return {'a': self.gen_a, 'b': self.gen_b}
 
     @property
-    def dises(self) -> dict[str, nn.Module]:
+    def dises(self) -> dict[str, Any]:
         """The discriminators by the letter of their domain."""
         return {'a': self.dis_a, 'b': self.dis_b}
 
@@ -203,7 +226,7 @@ class Trainer(nn.Module):
             backend: of torch.compile.
         """
         self.replays = cuda_graphs
-        options = {'mode': 'reduce-overhead'} if cuda_graphs else {}
+        options: dict[str, Any] = {'mode': 'reduce-overhead'} if cuda_graphs else {}
         for name in ('encode', 'translate', 'dis_loss', 'gen_losses'):
             compiled = torch.compile(getattr(self, name), fullgraph=True, dynamic=False, backend=backend, **options)
             setattr(self, name, compiled)
@@ -267,7 +290,8 @@ class Trainer(nn.Module):
         """
         self.gen_opt.zero_grad()   # of gradients that others may have left
         leaves_a, leaves_b = detach_leaves(codes_a), detach_leaves(codes_b)
-        losses, total = {}, 0
+        losses: dict[str, Tensor] = {}
+        total: Any = 0
         with frozen(self.dis_a, self.dis_b):
             for arguments in (('a', 'b', x_a, x_b, leaves_a, leaves_b, noise_a),
                               ('b', 'a', x_b, x_a, leaves_b, leaves_a, noise_b)):
@@ -294,7 +318,7 @@ class Trainer(nn.Module):
         finite = self.clips[of]([p.grad for p in parameters])
         self._bad |= ~finite
         if self.config['fused']:
-            optimizer.found_inf = (~finite).float()   # the kernel reads it itself
+            optimizer.found_inf = (~finite).float()   # type: ignore[attr-defined]   # the kernel reads it itself
             optimizer.step()
         elif finite:
             optimizer.step()
@@ -308,7 +332,8 @@ class Trainer(nn.Module):
         return self._parts()['gen']
 
     def _parts(self) -> dict[str, dict[str, nn.Module]]:
-        parts = {'gen': {'a': self.gen_a, 'b': self.gen_b}, 'dis': {'a': self.dis_a, 'b': self.dis_b}}
+        parts: dict[str, dict[str, nn.Module]] = {'gen': {'a': self.gen_a, 'b': self.gen_b},
+                                                  'dis': {'a': self.dis_a, 'b': self.dis_b}}
         return {**parts, 'ema': {'a': self.ema.a, 'b': self.ema.b}} if self.ema else parts
 
     def _optimizers(self) -> dict[str, torch.optim.Adam]:
@@ -379,7 +404,7 @@ class Trainer(nn.Module):
         self.iteration = step
         return step
 
-    def _load_optimizer(self, of: str, optimizer: torch.optim.Adam, state: dict | None, folder: Path) -> None:
+    def _load_optimizer(self, of: str, optimizer: torch.optim.Adam, state: Any, folder: Path) -> None:
         try:
             own = optimizer.param_groups[0]
             # How the steps are computed is not the file's to say, nor where their counts lie.
@@ -425,6 +450,13 @@ class MUNIT_Trainer(Trainer):
 
     Generator = AdaINGen
     schema = MUNIT
+    gen_a: AdaINGen
+    gen_b: AdaINGen
+    dis_a: MsImageDis
+    dis_b: MsImageDis
+    s_a: Tensor
+    s_b: Tensor
+    style_statistics: Any   # nn.ModuleDict of `StyleStatistics`, where they are logged
 
     def __init__(self, config: dict):
         super().__init__(config)
@@ -562,7 +594,7 @@ class MUNIT_Trainer(Trainer):
         gen_a, gen_b = gens = self.gens_to_show
         guided = self.config['display_guided']
 
-        def rows(x: Tensor, own: nn.Module, other: nn.Module, guides: Tensor, fixed: Tensor, random: Tensor) -> list:
+        def rows(x: Tensor, own: AdaINGen, other: AdaINGen, guides: Tensor, fixed: Tensor, random: Tensor) -> list:
             rows = []
             for i in range(len(x)):
                 content, style = own.encode(x[i:i + 1])
@@ -595,6 +627,10 @@ class UNIT_Trainer(Trainer):
 
     Generator = VAEGen
     schema = UNIT
+    gen_a: VAEGen
+    gen_b: VAEGen
+    dis_a: MsImageDis
+    dis_b: MsImageDis
     rows_of_sample = ('input', 'reconstruction', 'translation')
 
     @in_precision

@@ -41,4 +41,4 @@ def detach_leaves(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def backward_from_leaves(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...]) -> None:
     """Continue the backward pass from the codes, with the gradients that their leaves have accumulated."""
     reached = [(code, leaf.grad) for code, leaf in zip(codes, leaves, strict=True) if leaf.grad is not None]
-    torch.autograd.backward(*zip(*reached, strict=True))
+    torch.autograd.backward([code for code, _ in reached], [gradient for _, gradient in reached])

@@ -9,7 +9,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 LARGEST_FILE = 16 * 2 ** 30
 LARGEST_STRUCTURE = 4 * 2 ** 20   # of names, shapes and numbers beside the weights; our optimizer files have 0.1 MiB
@@ -129,11 +129,17 @@ class ScanUnpickler(pickle._Unpickler):
     text, bytes or whole numbers: a tuple of tuples that are all one object takes forever to hash.
     """
 
-    dispatch: dict[int, Callable] = {}
+    dispatch: ClassVar[dict[int, Callable]] = {}
+    # Of the base class; the type stubs leave them out.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
 
     def __init__(self, file: io.BytesIO, check: Callable[[str, Storage], None]):
         super().__init__(file, encoding='bytes')
-        self.check, self.storages = check, {}
+        self.check = check
+        self.storages: dict[Any, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if module == 'torch' and name.endswith('Storage') and name[:-7] in BYTES_EACH:

@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +103,9 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
     """
     named = f'{flag} {shown(path)}'.strip()
     content = load_file(path, flag, mmap=True)
-    own = {name: network.state_dict() for name, network in networks.items()}
-    wanted, found = kind_of(own['a']) if 'a' in own else kind_of_file(own), kind_of_file(content)
+    expected = {name: network.state_dict() for name, network in networks.items()}
+    wanted = kind_of(expected['a']) if 'a' in expected else kind_of_file(expected)
+    found = kind_of_file(content)
     if found != wanted:
         method = wanted.split()[-1]
         advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a discriminator': 'dis_XXXXXXXX.pt'}.get(
@@ -112,8 +114,7 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
             advice += f', or give --trainer {found.split()[-1]} with its config'
         raise BadInput(f'{named}: this is {found}; use {advice}')
     states = {}
-    for name, network in networks.items():
-        own = network.state_dict()
+    for name, own in expected.items():
         state = {key: value for key, value in content[name].items()
                  if key in own or not key.endswith(('running_mean', 'running_var', 'num_batches_tracked'))}
         state.update({key: own[key] for key in own if key.endswith('num_batches_tracked') and key not in state})
@@ -193,11 +194,12 @@ def settings_of(state: dict[str, Tensor]) -> dict[str, int | str]:
     content = 'enc_content' if 'enc_content.model.0.conv.weight' in state else 'enc'
     first = f'{content}.model.0.conv.weight'
     if first in state:
-        settings = {'gen.dim': size(first, 0), 'input_dim': size(first, 1),
-                    'gen.n_downsample': count(rf'{content}\.model\.\d+\.conv\.weight') - 1,
-                    'gen.n_res': count(rf'{content}\.model\.\d+\.model\.\d+\.'),
-                    'gen.mlp_dim': size('mlp.model.0.fc.weight', 0),
-                    'gen.style_dim': size('enc_style.model.6.weight', 0), 'gen.activ': activ}
+        settings: dict[str, int | str] = {
+            'gen.dim': size(first, 0), 'input_dim': size(first, 1),
+            'gen.n_downsample': count(rf'{content}\.model\.\d+\.conv\.weight') - 1,
+            'gen.n_res': count(rf'{content}\.model\.\d+\.model\.\d+\.'),
+            'gen.mlp_dim': size('mlp.model.0.fc.weight', 0),
+            'gen.style_dim': size('enc_style.model.6.weight', 0), 'gen.activ': activ}
     else:
         settings = {'dis.dim': size('cnns.0.0.conv.weight', 0), 'input_dim': size('cnns.0.0.conv.weight', 1),
                     'dis.num_scales': count(r'cnns\.\d+\.'), 'dis.n_layer': count(r'cnns\.0\.\d+\.') - 1,
@@ -222,7 +224,7 @@ def find_vgg_weights(name: str) -> Path | str:
                    f'IMAGENET1K_FEATURES file there, or write "vgg_weights: torchvision" to fetch it, or "vgg_w: 0"')
 
 
-def load_vgg_weights(vgg: nn.Module, name: str) -> None:
+def load_vgg_weights(vgg: Any, name: str) -> None:
     """Load VGG-16 from the original's weight file, or from torchvision's of the same network.
 
     Raises:

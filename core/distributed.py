@@ -105,7 +105,7 @@ def _average_in_place(tensors: list[Tensor]) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
-def _all_reduce(tensor: Tensor, how: dist.ReduceOp = dist.ReduceOp.SUM) -> None:
+def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> None:
     try:
         dist.all_reduce(tensor, how)
     except RuntimeError as error:

@@ -29,7 +29,7 @@ class EMA(nn.Module):
         Args:
             stepped: whether the last step was taken, as a tensor; a skipped one does not count. None: it was.
         """
-        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
+        weight: float | Tensor = 1 - min(self.decay, (1 + steps) / (10 + steps))
         if stepped is not None:
             weight = torch.where(stepped, weight, 0.0)
         for own, gen in ((self.a, gen_a), (self.b, gen_b)):
@@ -45,6 +45,8 @@ class StyleStatistics(nn.Module):
     The paper proves that the two agree at the optimum (section 4, latent distribution matching); away from it, sampled
     styles are not those that the encoder knows.
     """
+    mean: Tensor
+    square: Tensor
 
     def __init__(self, style_dim: int):
         super().__init__()

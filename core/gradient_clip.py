@@ -22,6 +22,11 @@ class GradientClip(nn.Module):
             after clipping, so that an explosion does not raise its own limit.
         factor: for 'auto'.
     """
+    kept: Tensor
+    seen: Tensor
+    steps: Tensor
+    clipped: Tensor
+    places: Tensor
 
     def __init__(self, limit: str | float, factor: float):
         super().__init__()

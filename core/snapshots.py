@@ -56,7 +56,7 @@ def newest(folder: Path, before: int | None = None) -> tuple[int | None, list[st
     """The step of the newest snapshot that can be used, of fewer than `before` steps where that is given, and why newer
     ones cannot: a line each.
     """
-    passed_over = []
+    passed_over: list[str] = []
     for step in sorted(_steps(folder, 'gen') | _steps(folder, 'dis') | _steps(folder, 'state'), reverse=True):
         if before is not None and step >= before:
             continue

@@ -1,8 +1,7 @@
 """Background threads: calls that overlap with computation, and reading ahead."""
-import collections
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 
@@ -15,7 +14,8 @@ class BackgroundCalls:
 
     def __init__(self, workers: int, most: int):
         self.pool = ThreadPoolExecutor(workers) if workers else None
-        self.most, self.pending = most, deque()
+        self.most = most
+        self.pending: deque[Future] = deque()
 
     def call(self, function: Callable[..., None], *arguments) -> None:
         if self.pool is None:
@@ -45,7 +45,8 @@ def prefetch(function: Callable[[Any], Any], items: Iterable, workers: int, ahea
     if not workers:
         yield from map(function, items)
         return
-    pool, pending = ThreadPoolExecutor(workers), collections.deque()
+    pool = ThreadPoolExecutor(workers)
+    pending: deque[Future] = deque()
     try:
         for item in items:
             pending.append(pool.submit(function, item))

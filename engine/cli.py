@@ -4,7 +4,8 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ class Parser(OneLineParser):
         self.add_argument('--max_image_pixels', type=at_least(1), default=MAX_IMAGE_PIXELS,
                           help='images with more, in the file or after resizing, are refused')
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
         # is taken as a value when there is a space in front.
         words = sys.argv[1:] if args is None else args

@@ -52,7 +52,7 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     faults += _check_data_keys(config)
     if config.get('cuda_graphs') is True and config.get('compile') is False:
         faults.append('cuda_graphs requires compile: true')
-    gen = config.get('gen') if isinstance(config.get('gen'), dict) else {}
+    gen: dict = config['gen'] if isinstance(config.get('gen'), dict) else {}
     if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
         # What is computed again would be so with weights that are an iteration of the norm ahead.
         faults.append('gen.spectral_norm: not together with checkpoint_activations: true; leave out one of them')

@@ -30,7 +30,7 @@ class Divergence(NamedTuple):
 class DivergenceWatch:
     """Follows gradient norms and reconstruction errors, and says when training begins to diverge."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.history: dict[str, deque[float]] = {}
         self.spikes: dict[str, list[int]] = {}
         self.lost_since: dict[str, int] = {}
@@ -48,10 +48,10 @@ class DivergenceWatch:
         found = [self._explosion(step - len(values) + 1 + i, f'gradients of {name}', value)
                  for name, values in norms.items() for i, value in enumerate(values)]
         found += [self._reconstruction(step, name, value) for name, value in losses.items() if _is_reconstruction(name)]
-        found = [one for one in found if one]
-        if found and not self.since:
-            self.since = found[0].step
-            return found[0]
+        first = next((one for one in found if one), None)
+        if first and not self.since:
+            self.since = first.step
+            return first
         if self.since and step - self.last_sign >= CALM_STEPS:
             self.since = 0
         return None

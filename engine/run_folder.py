@@ -196,7 +196,7 @@ def _claim(file) -> bool:
     except ImportError:   # Windows
         import msvcrt
         try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)   # type: ignore[attr-defined]
         except OSError:
             return False
         return True

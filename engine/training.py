@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ class Batches:
         self.orders = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(seed, domain), drawn,
                                       distributed.rank(), distributed.world_size())
                        for dataset, domain in zip(images.sets, 'aa' if images.paired else 'ab', strict=True)]
-        streamed = [PairDataset(*images.sets)] if images.paired else images.sets
+        streamed: Any = [PairDataset(*images.sets)] if images.paired else images.sets
         self.streams = [stream(dataset, order, workers_of(config), pinned)
                         for dataset, order in zip(streamed, self.orders, strict=False)]
         self.pairs = streamed[0].split(self.streams[0]) if images.paired else zip(*self.streams, strict=True)
@@ -290,8 +291,8 @@ class TrainingLoop:
                                  f'({str(error).splitlines()[0]})') from None
         finally:
             self.batches_read.close()
-            if error := sys.exc_info()[1]:
-                self.run.end(self.step, 'failed', str(error) or type(error).__name__)
+            if raised := sys.exc_info()[1]:
+                self.run.end(self.step, 'failed', str(raised) or type(raised).__name__)
             self.run.close()
 
     def conclude(self) -> int:

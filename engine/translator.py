@@ -2,6 +2,7 @@
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,10 @@ class Translator:
     Raises:
         BadInput: a checkpoint that cannot be read or does not fit the config, or an option that the method has not.
     """
+    source_gen: Any
+    target_gen: Any
+    _encode: Callable[..., Tensor]
+    _decode: Callable[..., Tensor]
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
                  precision: str = 'fp32', compile: bool = False, encoder_noise: bool = False):
@@ -241,7 +246,7 @@ def without_weights() -> Iterator[None]:
             return None
         return nn.Parameter(torch.empty_like(parameter, device='meta'), parameter.requires_grad)
 
-    hook = register_module_parameter_registration_hook(emptied)
+    hook = register_module_parameter_registration_hook(emptied)   # type: ignore[arg-type]
     try:
         yield
     finally:

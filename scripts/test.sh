@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Set everything up on a bare machine with python3, and run the tests:
+# Set everything up on a bare machine with python3, and run all tests:
 #
 #     bash scripts/test.sh [pytest arguments]
+#
+# A process for each core (-n N for another number). All tests of a file run in the same process, since they share what
+# they trained. Each process has its own temporary folders, and servers take a free port.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ensure_venv requirements/dev.txt
-# Two processes, a file of tests each at a time, with one thread of PyTorch each: more threads only wait for each other.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-"$PY" -m pytest --numprocesses 2 --dist loadfile "$@"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}   # the cores are taken already
+"$PY" -m pytest --numprocesses auto --dist loadfile "$@"

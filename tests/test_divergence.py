@@ -170,6 +170,7 @@ def exploding(first: int = 65, last: int = 66, times: int = 2) -> tuple[str, str
     return broken_train(EXPLODES.format(first=first, last=last, times=times))
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_is_rolled_back_and_says_so(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, on_divergence='rollback', keep_snapshots=2, **LONG)
     done = train(config, tmp_path, program=exploding())
@@ -184,6 +185,7 @@ def test_a_run_that_explodes_is_rolled_back_and_says_so(data, tmp_path):  # noqa
     assert sorted(logged) == list(range(1, 81)) and logged[66] < 100 * logged[60]
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_says_so_and_keeps_the_snapshots_before(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, keep_snapshots=1, **LONG)
     done = train(config, tmp_path, program=exploding())
@@ -192,6 +194,7 @@ def test_a_run_that_explodes_says_so_and_keeps_the_snapshots_before(data, tmp_pa
     assert kept == ['gen_00000060.pt', 'gen_00000080.pt']
 
 
+@pytest.mark.slow
 def test_a_run_can_stop_at_a_divergence(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, on_divergence='stop', **LONG)
     done = train(config, tmp_path, program=exploding())
@@ -200,6 +203,7 @@ def test_a_run_can_stop_at_a_divergence(data, tmp_path):  # noqa: F811
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_rollbacks_end_after_as_many_as_are_allowed(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, on_divergence='rollback', max_rollbacks=1, **LONG)
     config.write_text(config.read_text().replace('max_iter: 80', 'max_iter: 150'))
@@ -208,6 +212,7 @@ def test_rollbacks_end_after_as_many_as_are_allowed(data, tmp_path):  # noqa: F8
     assert done.returncode == 3 and 'after 1 rollbacks (max_rollbacks)' in last and 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_resumed_run_clips_as_an_unbroken_one(data, tmp_path):  # noqa: F811
     changes = {**LONG, 'max_iter': 60, 'grad_clip': 'auto', 'grad_clip_factor': 1}
     (tmp_path / 'one').mkdir()

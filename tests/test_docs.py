@@ -42,6 +42,7 @@ def test_relative_links_lead_to_files(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
+@pytest.mark.slow
 def test_quoted_commands_exist_and_know_their_flags(name):
     for script, *words in commands_of((ROOT / name).read_text(encoding='utf-8')):
         if Path(script).name.startswith('my_'):

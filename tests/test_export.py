@@ -65,6 +65,7 @@ def exported(tmp_path_factory):
 
 
 @with_onnx
+@pytest.mark.slow
 def test_the_files_are_written_and_what_was_checked_is_said(exported):
     _, folder, lines = exported
     assert sorted(path.name for path in folder.iterdir()) == ['a2b.onnx', 'style_b.onnx']

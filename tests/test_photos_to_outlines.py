@@ -223,6 +223,7 @@ def test_other_settings_over_an_existing_folder_are_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_files(tmp_path):
     write_photographs(tmp_path / 'in', 5)
     speck().save(tmp_path / 'in' / 'speck.png')
@@ -306,6 +307,7 @@ def test_bad_values_are_one_line_and_status_2(tmp_path, capsys, flags, words):
     assert caught.value.code == 2 and error.count('\n') == 1 and all(word in error for word in words), error
 
 
+@pytest.mark.slow
 def test_bad_folders_are_one_line_and_status_2(tmp_path):
     (tmp_path / 'empty').mkdir()
     write_photographs(tmp_path / 'in', 1)
@@ -326,6 +328,7 @@ def test_two_photographs_of_one_name_are_refused(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_a_broken_photograph_is_named_and_the_others_are_written(tmp_path):
     write_photographs(tmp_path / 'in', 3)
     (tmp_path / 'in' / 'text.jpg').write_text('no image at all')
@@ -387,6 +390,7 @@ def test_get_shirts_prepares_a_local_folder(project, tmp_path):
 
 
 @bash
+@pytest.mark.slow
 def test_get_shirts_takes_the_shirts_out_of_the_archive_and_counts_them(project):
     buffer = io.BytesIO()
     shirt().save(buffer, 'JPEG')

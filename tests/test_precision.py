@@ -88,6 +88,7 @@ def test_a_generator_with_checkpointed_activations_can_be_copied():
 
 
 @both_trainers
+@pytest.mark.slow
 def test_an_iteration_compiles_without_a_break_and_stays_the_same(trainer_class, changes):
     config = config_with(recon_x_cyc_w=1, gen={'n_res': 1, 'dim': 4}, dis={'n_layer': 2, 'num_scales': 2, 'dim': 4},
                          **{key: value for key, value in changes.items() if key != 'recon_x_cyc_w'})

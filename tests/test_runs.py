@@ -108,6 +108,7 @@ def uninterrupted(data, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize('ending', ['max_iter', 'SIGTERM', 'SIGUSR1', 'SIGKILL'])
 @pytest.mark.parametrize('trainer, num_workers', [('MUNIT', 0), ('MUNIT', 2), ('UNIT', 2)])
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(uninterrupted, data, tmp_path, trainer, num_workers,
                                                             ending):
     config = write_config(tmp_path, data, max_iter=24, num_workers=num_workers, **(UNIT if trainer == 'UNIT' else {}))
@@ -128,6 +129,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(uninterrupted, data,
     assert_same_run(tmp_path, uninterrupted[trainer], 24)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_snapshot_starts_anew(uninterrupted, data, tmp_path):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0, snapshot_save_iter=24)
     process = begin(config, tmp_path, '--resume')

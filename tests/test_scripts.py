@@ -280,6 +280,7 @@ def test_an_interpreter_that_is_given_is_used_as_it_is(project):
     assert done.returncode == 2 and done.stderr == "MUNIT_PYTHON: there is no interpreter 'no-such-python'\n"
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_once_and_follows_the_requirements(project):
     pytest.importorskip('ensurepip', reason='this Python cannot make environments')
     (project / 'requirements.txt').write_text('# nothing yet\n')

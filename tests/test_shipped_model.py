@@ -32,6 +32,7 @@ def test_the_command_of_the_readme_gives_pictures(tmp_path):
         assert picture.mode == 'RGB' and max(high - low for low, high in picture.getextrema()) > 100
 
 
+@pytest.mark.slow
 def test_its_figures_hold_for_data_that_nobody_has_seen(tmp_path):
     """With a margin below the README's: 24 drawings scatter more than its 100."""
     assert draw_demo_data.main(['--output', str(tmp_path / 'set'), '--size', '128', '--train', '1', '--test', '24',

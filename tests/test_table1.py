@@ -93,6 +93,7 @@ def done(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_table_has_what_the_paper_has_and_real_data_last(done):
     table = (done / 'out/table.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
@@ -114,6 +115,7 @@ def test_the_table_has_what_the_paper_has_and_real_data_last(done):
     assert (done / 'out' / 'curves.png').exists() == (find_spec('matplotlib') is not None)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_passed_over_and_what_is_missing_is_made_again(done, capfd):
     before = {path: path.stat().st_mtime_ns for path in (done / 'out').rglob('*.pt')}
     table = (done / 'out/table.md').read_bytes()
@@ -138,6 +140,7 @@ def test_other_settings_in_the_same_output_are_refused(done, capsys):
         shutil.move(done / 'kept.yaml', done / 'budget.yaml')
 
 
+@pytest.mark.slow
 def test_a_row_that_is_trained_is_taken_and_another_row_is_added(done, tmp_path, capfd):
     taken = {**MUNIT, 'name': 'mine', 'paper': '',
              'checkpoint': str(done / 'out/outputs/munit_seed{seed}/checkpoints/gen_00000004.pt')}
@@ -182,6 +185,7 @@ def uninterrupted(done, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGKILL'])
+@pytest.mark.slow
 def test_a_table_that_is_stopped_goes_on_and_is_that_of_an_uninterrupted_run(done, uninterrupted, tmp_path, name):
     process = begin(tmp_path, done / 'data')
     deadline = time.time() + 60

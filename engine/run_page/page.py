@@ -50,7 +50,7 @@ class Curves:
     depend on the values alone: those of a resumed run are those of an uninterrupted one.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.every, self.count = 1, 0
         self.steps: list[int] = []                          # the last step of each point
         self.terms: dict[str, list[tuple | None]] = {}      # how many finite values, their sum, lowest, highest
@@ -208,7 +208,7 @@ def describe_run(trainer: str, config: dict, overrides: dict) -> dict[str, Any]:
 def settings_of(config: dict, trainer: str) -> dict[str, str | bool | int | float]:
     """The keys of a config and their values, those of sections as gen.dim."""
     schema = schema_of(trainer)
-    flat = {}
+    flat: dict[str, str | bool | int | float] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             flat |= {f'{name}.{key}': part for key, part in value.items()}
