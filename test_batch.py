@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from core.device import choose_device
 from core.errors import BadInput
 from core.files import make_folder, refuse_overwriting
 from core.threads import BackgroundCalls, prefetch
@@ -60,15 +61,16 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
+    device = choose_device(opts.device)
     check_code_flags(opts)
     if opts.save_styles and not (opts.synchronized or opts.style_code):
         raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
                        f'the saved codes give the same outputs again')
     paths = list_images(opts.input_folder)
     inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
-    translator = open_translator(opts)
+    translator = open_translator(opts, device)
     if inception is not None:
-        inception.to(translator.device)
+        inception.to(device)
     styles = given_codes(opts, translator)
     opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)

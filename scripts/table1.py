@@ -214,7 +214,7 @@ class Table:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if asked:
-            raise RunEnded(128 + asked[0], f'stopped by {signal.Signals(asked[0]).name}; the same line goes on from '
+            raise RunEnded(128 + asked[0], f'stopped by {signal.Signals(asked[0]).name}; the same command continues from '
                                            f'here')
         if process.returncode:
             last = f': {said.strip().splitlines()[-1]}' if said and said.strip() else ''
