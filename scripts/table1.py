@@ -214,8 +214,8 @@ class Table:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if asked:
-            raise RunEnded(128 + asked[0], f'stopped by {signal.Signals(asked[0]).name}; the same command continues from '
-                                           f'here')
+            raise RunEnded(128 + asked[0], f'stopped by {signal.Signals(asked[0]).name}; the same command continues '
+                                           f'from here')
         if process.returncode:
             last = f': {said.strip().splitlines()[-1]}' if said and said.strip() else ''
             raise RunEnded(process.returncode if process.returncode > 0 else 128 - process.returncode,
