@@ -404,6 +404,7 @@ def test_the_optimizers_are_as_published():
 
 
 @pytest.mark.parametrize('name', BASELINES)
+@pytest.mark.slow
 def test_networks_that_are_compiled_learn_the_same(name):
     """aot_eager traces as the compiler does, and leaves out the making of kernels; dropout is off."""
     gen = {**GEN[name], 'dropout': 0}

@@ -139,6 +139,7 @@ def test_a_checkpoint_is_a_dict_of_state_dicts_under_a_and_b(run):
     assert content['a']['enc_style.model.0.conv.weight'].shape == (8, 3, 7, 7)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_where_it_ended_and_takes_the_command_lines_values(run, tmp_path):
     status, out, err = call('train.py', '--config', run['MUNIT'], '--output_path', run['folder'], '--device', 'cpu',
                             '--resume', '--max_iter', 5)
@@ -152,6 +153,7 @@ def test_a_run_resumes_where_it_ended_and_takes_the_command_lines_values(run, tm
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('num_workers', [0, 1])
+@pytest.mark.slow
 def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data, tmp_path, number, num_workers):
     config = config_with(max_iter=100000, data_root=str(data), gen={'n_res': 1}, num_workers=num_workers,
                          snapshot_save_iter=1000, image_display_iter=1)
@@ -171,6 +173,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data,
     assert f"python train.py --config '{path}' --output_path {tmp_path} --device cpu --resume" in out
 
 
+@pytest.mark.slow
 def test_training_passes_over_a_broken_file_and_names_it(run, data, tmp_path):
     root = tmp_path / 'data'
     for folder in ('trainA', 'trainB', 'testA', 'testB'):
@@ -183,6 +186,7 @@ def test_training_passes_over_a_broken_file_and_names_it(run, data, tmp_path):
     assert 'broken.jpg' in err and 'Traceback' not in err
 
 
+@pytest.mark.slow
 def test_training_on_a_white_image_goes_on(run, tmp_path):
     for folder in ('trainA', 'trainB', 'testA', 'testB'):
         (tmp_path / 'data' / folder).mkdir(parents=True)
@@ -194,6 +198,7 @@ def test_training_on_a_white_image_goes_on(run, tmp_path):
     assert all(value.isfinite().all() for state in content.values() for value in state.values())
 
 
+@pytest.mark.slow
 def test_grey_to_colour_trains_and_translates(run, data, tmp_path, capsys):
     config = {**yaml.safe_load(run['MUNIT'].read_text()), 'input_dim_a': 1, 'max_iter': 2}
     path = tmp_path / 'grey.yaml'
@@ -585,6 +590,7 @@ def test_a_translation_that_cannot_be_written_is_one_line(run, tmp_path, capsys)
     assert 'output000.jpg: cannot be written (Is a directory)' in complaint(capsys, test_command.main, *arguments)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_batch_at_once(run, tmp_path):
     save_noise(tmp_path / 'in' / '0.png', (400, 400))
     for i in range(1, 400):   # enough to be in the midst of them, however slow this process is
@@ -656,6 +662,7 @@ def test_a_batch_without_images_is_refused(run, tmp_path, capsys, folder):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_an_error_in_mid_run_ends_it_and_its_loader_workers(run, tmp_path):
     program = ('import sys, train, trainer\n'
                'from core.errors import BadInput\n'

@@ -521,6 +521,7 @@ def drop(page, zone: str, name: str, content: bytes) -> None:
     }''', [zone, name, base64.b64encode(content).decode()])
 
 
+@pytest.mark.slow
 def test_a_line_shows_while_it_is_drawn_and_samples_are_other_pictures(open_page):
     page = open_page()
     assert part(page, 'strip').locator('img[src]').count() == 8   # it begins with an example
@@ -552,6 +553,7 @@ def test_a_line_shows_while_it_is_drawn_and_samples_are_other_pictures(open_page
     assert part(page, 'resultHint').is_visible()
 
 
+@pytest.mark.slow
 def test_a_broken_or_too_large_file_is_named_and_the_page_goes_on(open_page):
     page = open_page()
     before = shown(page)
@@ -571,6 +573,7 @@ def test_a_broken_or_too_large_file_is_named_and_the_page_goes_on(open_page):
     assert differ(before, settle(page))
 
 
+@pytest.mark.slow
 def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page, tmp_path):
     page = open_page()
     edge, shoe = (ROOT / 'inputs' / f'edges2shoes_{name}.jpg' for name in ('edge', 'shoe'))
@@ -593,6 +596,7 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
         assert np.abs(saved - pixels(tmp_path / 'output000.jpg')).max() < 24   # what JPEG takes
 
 
+@pytest.mark.slow
 def test_styles_are_kept_blended_moved_and_typed(open_page):
     page = open_page()
     for i in (1, 5):
@@ -622,6 +626,7 @@ def test_styles_are_kept_blended_moved_and_typed(open_page):
     page.wait_for_selector('[data-el=fault]:visible >> text=8 numbers')
 
 
+@pytest.mark.slow
 def test_a_place_on_the_map_is_its_style(open_page):
     page = open_page()
     before = shown(page)
@@ -640,6 +645,7 @@ def test_a_place_on_the_map_is_its_style(open_page):
     assert torch.allclose(code(page), before - made['side'] / 40 * torch.tensor(made['axes'][0]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_other_direction_has_its_own_paper_styles_and_map(open_page):
     page = open_page()
     part(page, 'keep').click()
@@ -654,6 +660,7 @@ def test_the_other_direction_has_its_own_paper_styles_and_map(open_page):
     assert settle(page).shape == (128, 128, 3)
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_all_and_draws(open_page):
     page = open_page()
     empty = shown(page)
@@ -688,6 +695,7 @@ def test_the_keyboard_reaches_all_and_draws(open_page):
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.slow
 def test_a_phone_has_nothing_at_the_side_and_draws_by_touch(open_page, scheme):
     page = open_page(360, 740, color_scheme=scheme, has_touch=True, is_mobile=True)
     empty = shown(page)
@@ -709,6 +717,7 @@ def test_a_phone_has_nothing_at_the_side_and_draws_by_touch(open_page, scheme):
     assert page.evaluate('document.documentElement.scrollWidth') <= 360
 
 
+@pytest.mark.slow
 def test_when_the_server_ends_the_page_says_so(open_page):
     page = open_page(console=False)
     page.route('**/demo/translate', lambda route: route.abort())

@@ -117,6 +117,7 @@ def soiled_twin(data, out) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_dirty_inputs_are_held_against_the_clean_pictures(run, data, tmp_path, monkeypatch):
     twin = soiled_twin(data, tmp_path / 'twin')
     content = measured(run, tmp_path / 'out', dirty_root=twin)

@@ -78,6 +78,7 @@ def test_the_files_are_written_and_what_was_checked_is_said(exported):
 
 @with_onnx
 @pytest.mark.parametrize('shape', [(1, 8, 8), (5, 16, 24), (2, 100, 12), (1, 132, 256)])
+@pytest.mark.slow
 def test_any_size_and_batch_gives_what_pytorch_does(exported, shape):
     import onnxruntime
     model, folder, _ = exported
@@ -99,6 +100,7 @@ def test_any_size_and_batch_gives_what_pytorch_does(exported, shape):
 
 
 @with_onnx
+@pytest.mark.slow
 def test_norms_are_plain_operations(exported):
     import onnx
     graph = onnx.load(str(exported[1] / 'a2b.onnx'))
@@ -109,6 +111,7 @@ def test_norms_are_plain_operations(exported):
 
 
 @with_onnx
+@pytest.mark.slow
 def test_a_file_that_gives_other_values_is_not_written(exported, tmp_path, monkeypatch):
     _, folder, _ = exported
 
@@ -126,6 +129,7 @@ def test_a_file_that_gives_other_values_is_not_written(exported, tmp_path, monke
 
 
 @with_onnx
+@pytest.mark.slow
 def test_the_example_makes_what_test_py_makes(exported, tmp_path):
     from scripts import use_onnx
     model, folder, _ = exported

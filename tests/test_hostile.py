@@ -608,6 +608,7 @@ def test_names_are_escaped_on_the_page(tmp_path):
 # -- the fuzzer -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['config', 'list', 'image', 'checkpoint'])
+@pytest.mark.slow
 def test_fuzzed_inputs_are_read_or_refused(tmp_path, kind):
     done = subprocess.run([sys.executable, ROOT / 'tests' / 'stress' / 'fuzz_readers.py', '--kind', kind, '--n', '300',
                            '--seed', '7', '--keep', tmp_path], text=True, capture_output=True, timeout=120)
@@ -616,6 +617,7 @@ def test_fuzzed_inputs_are_read_or_refused(tmp_path, kind):
     assert int(row['read']) + int(row['refused']) == 300 and int(row['read']) > 0
 
 
+@pytest.mark.slow
 def test_the_fuzzer_reports_what_fails(tmp_path):
     program = ('import sys, os, runpy\nfrom engine import config\n'
                'def load_config(path, *_, **__):\n'

@@ -47,6 +47,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
     assert same(load_file(path), content) and refused > 100
 
 
+@pytest.mark.slow
 def test_a_run_does_not_resume_from_a_damaged_state(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, max_iter=8, num_workers=0)
     assert train(config, tmp_path).returncode == 0

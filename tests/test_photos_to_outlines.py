@@ -375,6 +375,7 @@ bash = pytest.mark.skipif(shutil.which('bash') is None, reason='the script is fo
 
 
 @bash
+@pytest.mark.slow
 def test_get_shirts_prepares_a_local_folder(project, tmp_path):
     write_photographs(tmp_path / 'mine' / 'train', 3)
     write_photographs(tmp_path / 'mine' / 'test', 1)

@@ -362,6 +362,7 @@ def pretend(folder: Path, **changes) -> None:
 
 
 @pytest.mark.parametrize('width, scheme', [(1280, 'light'), (390, 'dark')])
+@pytest.mark.slow
 def test_the_page_opens_from_a_copied_folder_and_asks_no_other_place(browser, copied, width, scheme):
     wide = np.random.RandomState(0).randint(0, 256, (5 * 32, 16 * 32, 3), dtype=np.uint8)   # of sixteen images
     Image.fromarray(wide).save(copied / 'images/gen_a2b_train_00000008.jpg')
@@ -389,6 +390,7 @@ def test_the_page_opens_from_a_copied_folder_and_asks_no_other_place(browser, co
     assert visit.complaints == []
 
 
+@pytest.mark.slow
 def test_the_slider_shows_the_same_inputs_at_other_iterations_and_keeps_its_place(browser, copied):
     def shown() -> list[str]:
         return page.evaluate('[...document.images].map(one => one.getAttribute("src").split("?")[0])')
@@ -411,6 +413,7 @@ def test_the_slider_shows_the_same_inputs_at_other_iterations_and_keeps_its_plac
         assert page.inner_text('#at') == '8, latest'
 
 
+@pytest.mark.slow
 def test_the_curves_answer_to_pointer_keys_and_switches(browser, copied):
     with Visit(browser, copied / 'index.html') as page:
         page.wait_for_selector('path.curve', state='attached')
@@ -443,6 +446,7 @@ def test_the_curves_answer_to_pointer_keys_and_switches(browser, copied):
         assert not box.is_checked() and page.is_checked('#log') and off.is_checked()
 
 
+@pytest.mark.slow
 def test_what_the_reader_has_set_stays_while_the_page_follows_the_run_and_it_rests_at_the_end(browser, copied):
     told = read_data(copied)
     curves = {'every': 1, 'steps': told['curves']['steps'][:4],
@@ -479,6 +483,7 @@ def test_what_the_reader_has_set_stays_while_the_page_follows_the_run_and_it_res
         assert len(visit.asked) == count
 
 
+@pytest.mark.slow
 def test_texts_of_users_do_no_harm(browser, copied):
     bad = '</script><script>alert(1)</script><img src=x onerror=alert(1)>'
     told = read_data(copied)
@@ -495,6 +500,7 @@ def test_texts_of_users_do_no_harm(browser, copied):
     assert visit.complaints == []
 
 
+@pytest.mark.slow
 def test_without_javascript_the_latest_pictures_are_seen(browser, copied):
     visit = Visit(browser, copied / 'index.html', width=390, script=False)
     with visit as page:
@@ -506,6 +512,7 @@ def test_without_javascript_the_latest_pictures_are_seen(browser, copied):
     assert {url.rsplit('/', 1)[1] for url in visit.asked} >= {f'gen_{way}_train_current.jpg' for way in ('a2b', 'b2a')}
 
 
+@pytest.mark.slow
 def test_a_page_without_its_data_says_so_and_shows_the_pictures(browser, copied):
     (copied / 'run.js').unlink()
     with Visit(browser, copied / 'index.html') as page:

@@ -18,6 +18,8 @@ from core.errors import BadInput
 from core.tensorboard_log import Log, cut_back, scalars
 from engine.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow   # they train, most of them in processes of their own
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32, 'display_size': 2,
         'log_iter': 1, 'image_save_iter': 5, 'image_display_iter': 2, 'snapshot_save_iter': 4, 'deterministic': True,
@@ -108,7 +110,6 @@ def uninterrupted(data, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize('ending', ['max_iter', 'SIGTERM', 'SIGUSR1', 'SIGKILL'])
 @pytest.mark.parametrize('trainer, num_workers', [('MUNIT', 0), ('MUNIT', 2), ('UNIT', 2)])
-@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(uninterrupted, data, tmp_path, trainer, num_workers,
                                                             ending):
     config = write_config(tmp_path, data, max_iter=24, num_workers=num_workers, **(UNIT if trainer == 'UNIT' else {}))
@@ -129,7 +130,6 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(uninterrupted, data,
     assert_same_run(tmp_path, uninterrupted[trainer], 24)
 
 
-@pytest.mark.slow
 def test_a_run_killed_before_its_first_snapshot_starts_anew(uninterrupted, data, tmp_path):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0, snapshot_save_iter=24)
     process = begin(config, tmp_path, '--resume')

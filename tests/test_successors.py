@@ -159,6 +159,7 @@ def test_averages_are_dropped_with_their_snapshots(tmp_path):
     assert sorted(path.name for path in tmp_path.glob('ema_*')) == ['ema_00000002.pt', 'ema_00000003.pt']
 
 
+@pytest.mark.slow
 def test_the_average_translates_as_a_checkpoint_does(tmp_path):
     config = config_with(**ALL_KEYS)
     trainer = MUNIT_Trainer(config)

@@ -130,6 +130,7 @@ def test_what_is_done_is_passed_over_and_what_is_missing_is_made_again(done, cap
     assert (done / 'out/table.md').read_bytes() == table
 
 
+@pytest.mark.slow
 def test_other_settings_in_the_same_output_are_refused(done, capsys):
     shutil.copy(done / 'budget.yaml', done / 'kept.yaml')
     try:
