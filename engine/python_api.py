@@ -1,0 +1,565 @@
+"""Models as Python objects, for scripts, notebooks and torch.hub: what the commands do, without files in between.
+
+Images are read and translated as by the commands (`engine.translator.Translator`): the same image, style or seed gives
+the same numbers as `test.py`.
+"""
+import contextlib
+import copy
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from core.checkpoints import load_networks
+from core.device import choose_device
+from core.errors import BadInput, shown
+from core.precision import autocast
+from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes
+from engine.config import check_config, load_config
+from engine.methods import METHODS, trainer_class
+from engine.style_codes import read_codes, slerp
+from engine.translator import Translator, make_translator, pad_to
+from utils import to_bytes, to_picture
+
+ROOT = Path(__file__).resolve().parents[1]
+PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')   # a PNG file holds them without loss; others, a TIFF file
+
+ImageLike: TypeAlias = str | os.PathLike | Image.Image | np.ndarray | Tensor
+
+
+class Codes(NamedTuple):
+    """What an encoder makes of an image."""
+    content: Tensor         # (1, C, h, w): the shape, a quarter of the image's size in the standard configuration
+    style: Tensor | None    # (1, style_dim, 1, 1): the look; None for UNIT
+    size: tuple[int, int]   # height and width of the image, which `decode` crops to
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Entry points
+# ---------------------------------------------------------------------------------------------------------------------
+
+def munit(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'auto',
+          precision: str = 'fp32', progress: bool = True) -> 'ImageTranslator':
+    """A trained MUNIT. See hubconf.py for the arguments, and `ImageTranslator` for what it does.
+
+    Raises:
+        BadInput: a model, config or checkpoint that cannot be used.
+    """
+    return ImageTranslator('MUNIT', *find_model(pretrained, config, 'MUNIT', progress), a2b, device, precision)
+
+
+def unit(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'auto',
+         precision: str = 'fp32', encoder_noise: bool = False, progress: bool = True) -> 'ImageTranslator':
+    """A trained UNIT. Args and errors as for `munit`; `encoder_noise` lets outputs differ."""
+    return ImageTranslator('UNIT', *find_model(pretrained, config, 'UNIT', progress), a2b, device, precision,
+                           encoder_noise)
+
+
+def trainer(config: str | dict = 'edges2shoes_folder', method: str = 'MUNIT', pretrained: str | None = None,
+            device: str = 'cpu', progress: bool = True, **overrides) -> nn.Module:
+    """A trainer (`trainer.MUNIT_Trainer` or that of another method) on its device. An iteration is
+    `update_learning_rate()` and `update(x_a, x_b)`.
+
+    The weights are drawn by PyTorch's global generator. Nothing that concerns the process is set: neither its precision
+    nor determinism, which `train.py` takes from the config.
+
+    Args:
+        config: a name in configs/, the path of a YAML file, or a dict.
+        method: of `engine.methods.METHODS`.
+        pretrained: a model whose weights to start from, as for `munit`.
+        overrides: keys of the config to replace.
+
+    Raises:
+        BadInput: a config or checkpoint that cannot be used.
+    """
+    if method not in METHODS:
+        raise BadInput(f'method {shown(repr(method), 80)}: not one of {", ".join(METHODS)}')
+    if isinstance(config, str) and not os.path.exists(config):
+        config = config_of(config)
+    config = read_config(config, method, overrides)
+    made = trainer_class(method)(config)
+    if pretrained is not None:
+        _, checkpoint = find_model(pretrained, config, method, progress)
+        load_networks(checkpoint, made.generators(), 'pretrained')
+    return made.to(choose_device(device))
+
+
+def munit_generator(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'cpu',
+                    trainable: bool = False, progress: bool = True) -> 'DirectedGenerator':
+    """One direction of a trained MUNIT, differentiable. Errors as for `munit`; `trainable`: its weights, too."""
+    config, checkpoint = find_model(pretrained, config, 'MUNIT', progress)
+    with settings_kept():
+        translator = make_translator(config, checkpoint, a2b, 'MUNIT', choose_device(device))
+    return DirectedGenerator(translator).requires_grad_(trainable)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Finding
+# ---------------------------------------------------------------------------------------------------------------------
+
+def pretrained_models() -> list[str]:
+    """The names of the models that come with the project."""
+    return sorted(path.stem for path in (ROOT / 'models').glob('*.pt') if _configs_named(path.stem))
+
+
+def find_model(pretrained: str | os.PathLike, config: str | os.PathLike | dict | None, method: str,
+               progress: bool = True) -> tuple[dict, str]:
+    """Config and checkpoint of a model.
+
+    Args:
+        pretrained: a name in models/, or the path or https address of a checkpoint, which is downloaded once.
+        config: path or dict; None for the file in configs/ with the model's name.
+        method: of `engine.methods.METHODS`.
+        progress: show that of a download.
+
+    Raises:
+        BadInput: there is no such model, or its config is missing or faulty.
+    """
+    given = os.fspath(pretrained)
+    if given.startswith(('https://', 'file://')):
+        checkpoint = _downloaded(given, progress)
+    else:
+        shipped = ROOT / 'models' / f'{given}.pt'
+        checkpoint = str(shipped) if shipped.is_file() and Path(given).name == given else given
+        if not os.path.exists(checkpoint):
+            raise BadInput(f'pretrained {shown(repr(given), 200)}: no such file, nor one of the models '
+                           f'{", ".join(pretrained_models())}')
+    return read_config(config_of(Path(checkpoint).stem) if config is None else config, method), checkpoint
+
+
+def config_of(name: str) -> Path:
+    """The file of configs/ with this name, which may leave out the ending `_folder` or `_list`.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found = _configs_named(name)
+    if not found:
+        raise BadInput(f'config: there is no configs/{shown(name, 80)}.yaml or {shown(name, 80)}_folder.yaml; give '
+                       f'config=, the YAML file of the training')
+    return found[0]
+
+
+def read_config(config: str | os.PathLike | dict, method: str, overrides: dict | None = None) -> dict:
+    """The complete config of a file or a dict, which stays as it is.
+
+    Raises:
+        BadInput: with one line for each fault.
+    """
+    if not isinstance(config, dict):
+        return load_config(config, method, overrides)
+    config = {**copy.deepcopy(config), **(overrides or {})}
+    faults = check_config(config, method)
+    if faults:
+        raise BadInput('\n'.join(f'config: {fault}' for fault in faults))
+    return config
+
+
+def _configs_named(name: str) -> list[Path]:
+    paths = [ROOT / 'configs' / f'{name}{ending}.yaml' for ending in ('', '_folder', '_list')]
+    return [path for path in paths if Path(name).name == name and path.is_file()]
+
+
+def _downloaded(address: str, progress: bool) -> str:
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / Path(address.split('?')[0]).name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(address, str(path), progress=progress)
+        except (OSError, ValueError) as error:
+            raise BadInput(f'pretrained {shown(address, 200)}: cannot be downloaded ({error})') from None
+    return str(path)
+
+
+@contextlib.contextmanager
+def settings_kept() -> Iterator[None]:
+    """Restores what a translator sets for the whole process, as a command may: the precision of 32-bit products, and
+    the state of PyTorch's generator.
+    """
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Translating
+# ---------------------------------------------------------------------------------------------------------------------
+
+class ImageTranslator:
+    """A trained model in one direction, for images as Python has them.
+
+    An image may be the path of a file, a PIL image, a NumPy array or a tensor:
+
+        path, PIL image              any kind that the commands read; resized as the config says
+        array (H, W), (H, W, 1|3|4)  uint8, uint16 (grey), or floats in [0, 1]; resized as the config says
+        tensor uint8 (C, H, W)       resized as the config says
+        tensor of floats             (C, H, W) or (1, C, H, W) in [-1, 1], as the networks take it; keeps its size
+
+    Pictures are PIL images, or with `output='tensor'` tensors in [-1, 1] on the model's device.
+
+    Args:
+        method: MUNIT or UNIT.
+        config: complete.
+        checkpoint: a gen_XXXXXXXX.pt.
+        a2b: from domain A to B, else from B to A.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: fp32, tf32 or bf16. It holds for this model alone.
+        encoder_noise: for UNIT: outputs that differ by the noise of the encoder.
+
+    Raises:
+        BadInput: a checkpoint that does not fit the config, or a device that is not there.
+    """
+
+    def __init__(self, method: str, config: dict, checkpoint: str, a2b: bool = True, device: str = 'auto',
+                 precision: str = 'fp32', encoder_noise: bool = False):
+        self.method, self.config, self.checkpoint = method, config, checkpoint
+        self._arguments = choose_device(device), precision, False, encoder_noise
+        self._translators: dict[str, Translator] = {}   # by the source domain, as they are needed
+        self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
+        self.translator = self._from(self.source)
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}({self.method}, {Path(self.checkpoint).name}, '
+                f'{self.source.upper()} to {self.target.upper()}, {self.device})')
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.translator.device
+
+    @property
+    def style_dim(self) -> int:
+        """How many numbers a style code has."""
+        self._check_styles('style_dim')
+        return self.translator.style_length
+
+    def reversed(self) -> 'ImageTranslator':
+        """The same model in the other direction."""
+        other = copy.copy(self)
+        other.source, other.target = self.target, self.source
+        other.translator = self._from(other.source)   # the dict of translators is shared
+        return other
+
+    def translate(self, image: ImageLike, style: ImageLike | None = None, styles: Any = None, n: int | None = None,
+                  seed: int | None = None, output: str = 'pil', new_size: int | None = None,
+                  normalize: bool = False) -> Image.Image | list[Image.Image] | Tensor:
+        """Translate an image of the source domain.
+
+        Args:
+            image: what to translate.
+            style: an image of the target domain whose style to use; or instead
+            styles: style codes (style_dim), (n, style_dim) or (n, style_dim, 1, 1), as numbers, or as the text or file
+                that `test.py --style_code` takes; or instead
+            n: how many styles to sample. With none of the three, one is sampled.
+            seed: of the sampled styles, as `test.py --seed`; None for PyTorch's global generator.
+            output: 'pil' or 'tensor'.
+            new_size: what the shorter side of pictures is resized to, 0 to keep their size; None for the config's.
+            normalize: stretch each output to the full range of values, as the original did.
+
+        Returns:
+            With `styles` or `n`, a list of pictures, or a tensor (n, C, H, W); else a picture, or (C, H, W).
+
+        Raises:
+            BadInput: an image or styles that cannot be used.
+        """
+        if sum(given is not None for given in (style, styles, n)) > 1:
+            raise BadInput('translate: give one of style, styles and n')
+        if output not in ('pil', 'tensor'):
+            raise BadInput(f'output {shown(repr(output), 80)}: not one of pil, tensor')
+        with self._precision():
+            images = self.read(image, self.source, new_size)
+            if style is not None:
+                codes = self._encode_style(style, self.target, new_size)
+            elif styles is not None:
+                codes = self.as_styles(styles)
+            elif self.translator.samples:
+                codes = self.sample_styles(1 if n is None else n, seed)
+            else:
+                if n is not None:
+                    self._check_styles('n')
+                codes = None
+            outputs = self.translator.translate(images, codes)
+        return self._finished(outputs, output, normalize, alone=styles is None and n is None)
+
+    def encode(self, image: ImageLike, domain: str | None = None, new_size: int | None = None) -> Codes:
+        """The content and the style of an image.
+
+        Args:
+            domain: 'a' or 'b', of the image; None for the source domain.
+            new_size: as for `translate`.
+
+        Raises:
+            BadInput: an image that cannot be used.
+        """
+        domain = self._domain(domain, self.source)
+        with self._precision(), torch.no_grad():
+            images = self.read(image, domain, new_size)
+            translator = self._from(domain)
+            height, width = images.shape[2:]
+            gen = translator.source_gen
+            encoder = gen.enc_content if self.method == 'MUNIT' else gen.enc
+            content = encoder(pad_to(images, *self._padded(height, width)))
+            style = self._encode_style(images, domain) if self.method == 'MUNIT' else None
+        return Codes(content.float(), style, (height, width))
+
+    def decode(self, content: Tensor, styles: Any = None, domain: str | None = None,
+               size: tuple[int, int] | None = None, output: str = 'pil') -> list[Image.Image] | Tensor:
+        """Pictures of a content with each of the styles.
+
+        Args:
+            content: (1, C, h, w) of `encode`, of either domain: both share the space of contents.
+            styles: as for `translate`; None for UNIT.
+            domain: 'a' or 'b', of the pictures; None for the target domain.
+            size: height and width of the pictures, as in `Codes`; None for all that is decoded.
+            output: 'pil' or 'tensor'.
+
+        Returns:
+            A list of pictures, or a tensor (n, C, H, W).
+        """
+        domain = self._domain(domain, self.target)
+        gen = self._from('b' if domain == 'a' else 'a').target_gen
+        with self._precision(), torch.no_grad():
+            content = content.to(self.device)
+            if self.method == 'MUNIT':
+                styles = self.as_styles(styles)
+                pictures = gen.decode(content.expand(len(styles), *content.shape[1:]), styles)
+            else:
+                pictures = gen.decode(content)
+            height, width = size or pictures.shape[2:]
+            return self._finished(pictures[..., :height, :width].float(), output)
+
+    def sample_styles(self, n: int = 1, seed: int | None = None) -> Tensor:
+        """n styles ~ N(0, 1), (n, style_dim, 1, 1): for a seed those of `test.py --seed`.
+
+        Args:
+            seed: None for PyTorch's global generator.
+        """
+        if not self.translator.samples:
+            self._check_styles('sample_styles')
+        if n < 1:
+            raise BadInput(f'n {n}: at least 1')
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        return self.translator.draw_styles(n, generator=generator)
+
+    def interpolate_styles(self, first: Any, second: Any, n: int = 8) -> Tensor:
+        """n styles from one to another, both included, along the arc between them: (n, style_dim, 1, 1)."""
+        first, second = self.as_styles(first), self.as_styles(second)
+        return torch.cat([slerp(first[:1], second[:1], i / max(1, n - 1)) for i in range(n)])
+
+    def as_styles(self, styles: Any) -> Tensor:
+        """Style codes in any form that `translate` takes as (n, style_dim, 1, 1) on the device.
+
+        Raises:
+            BadInput: not style codes of this model.
+        """
+        if self.translator.encoder_noise:
+            return torch.as_tensor(styles)
+        self._check_styles('styles')
+        length = self.style_dim
+        if isinstance(styles, (str, os.PathLike)):
+            return read_codes(os.fspath(styles), length, 'styles').to(self.device)
+        try:
+            codes = torch.as_tensor(styles, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            raise BadInput(f'styles: {type(styles).__name__} is neither numbers nor text of numbers') from None
+        if codes.dim() > 2 and codes.shape[-2:] == (1, 1):
+            codes = codes[..., 0, 0]
+        if codes.dim() not in (1, 2) or codes.shape[-1] != length or not len(codes):
+            raise BadInput(f'styles: of shape {tuple(codes.shape)}, not ({length}), (n, {length}) or '
+                           f'(n, {length}, 1, 1)')
+        if not codes.isfinite().all():
+            raise BadInput('styles: not all of their numbers are finite')
+        return codes.reshape(-1, length, 1, 1).to(self.device)
+
+    def read(self, image: ImageLike, domain: str | None = None, new_size: int | None = None) -> Tensor:
+        """An image as the networks take it: (1, C, H, W) in [-1, 1] on the device.
+
+        Args:
+            domain: 'a' or 'b', of the image; None for the source domain.
+            new_size: as for `translate`.
+
+        Raises:
+            BadInput: an image that cannot be used.
+        """
+        domain = self._domain(domain, self.source)
+        channels = self.config[f'input_dim_{domain}']
+        if isinstance(image, (str, os.PathLike)):
+            return self.translator.read(os.fspath(image), domain, new_size).to(self.device)
+        if isinstance(image, Tensor) and image.is_floating_point():
+            return checked_tensor(image, channels).to(self.device)
+        if isinstance(image, Tensor):
+            image = array_of(image)
+        if isinstance(image, np.ndarray):
+            image = picture_of(image)
+        if not isinstance(image, Image.Image):
+            raise BadInput(f'image: a {type(image).__name__} is not a path, PIL image, NumPy array or tensor')
+        size = new_size_of(self.config, domain) if new_size is None else new_size
+        max_pixels = self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
+        picture = read_image_bytes(file_of(image), 'image', channels, max_pixels, size)
+        return Transform(size)(picture)[None].to(self.device)
+
+    def _encode_style(self, image: ImageLike, domain: str, new_size: int | None = None) -> Tensor:
+        self._check_styles('style')
+        translator = self._from('b' if domain == 'a' else 'a')
+        return translator.encode_style(self.read(image, domain, new_size)).clone()
+
+    def _from(self, domain: str) -> Translator:
+        """The translator whose source domain this is."""
+        if domain not in self._translators:
+            with settings_kept():
+                self._translators[domain] = make_translator(self.config, self.checkpoint, domain == 'a', self.method,
+                                                            *self._arguments)
+        return self._translators[domain]
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        """Computes in the precision of this model, whatever the process does elsewhere."""
+        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        precision = self.translator.precision
+        try:
+            torch.set_float32_matmul_precision('highest' if precision == 'fp32' else 'high')
+            torch.backends.cudnn.allow_tf32 = precision != 'fp32'
+            with autocast(precision, self.device):
+                yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        multiple, smallest = self.translator.multiple, self.translator.smallest
+        return tuple(max(smallest, -(-side // multiple) * multiple) for side in (height, width))
+
+    def _check_styles(self, what: str) -> None:
+        if self.method != 'MUNIT':
+            raise BadInput(f'{what}: {self.method} has no styles; leave it out')
+
+    @staticmethod
+    def _domain(domain: str | None, default: str) -> str:
+        if domain not in (None, 'a', 'b'):
+            raise BadInput(f'domain {shown(repr(domain), 80)}: not one of a, b')
+        return domain or default
+
+    @staticmethod
+    def _finished(pictures: Tensor, output: str, normalize: bool = False, alone: bool = False):
+        pictures = pictures.clone()   # a tensor of inference mode would be refused by autograd
+        if output == 'tensor':
+            made = to_picture(pictures, True) * 2 - 1 if normalize else pictures
+        else:
+            made = [Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+                    for array in to_bytes(to_picture(pictures, normalize)).cpu().numpy()]
+        return made[0] if alone else made
+
+
+class DirectedGenerator(nn.Module):
+    """One direction of MUNIT as a plain module: differentiable with respect to the images and the styles.
+
+    Its parts: `source.enc_content`, `target.enc_style`, `target.mlp` and `target.dec`. It computes in the precision of
+    the caller, and stays in eval mode unless `train()` is called.
+    """
+
+    def __init__(self, translator: Translator):
+        super().__init__()
+        self.source, self.target = translator.source_gen, translator.target_gen
+        self.style_dim, self.multiple, self.smallest = translator.style_length, translator.multiple, translator.smallest
+        self.eval()
+
+    def forward(self, images: Tensor, style: Tensor | None = None) -> Tensor:
+        """Translate images.
+
+        Args:
+            images: (N, C, H, W) in [-1, 1] of the source domain, of any size.
+            style: (style_dim), (N, style_dim) or (N, style_dim, 1, 1); None to draw one for each image.
+
+        Returns:
+            (N, C', H, W) in [-1, 1].
+        """
+        height, width = images.shape[2:]
+        padded = [max(self.smallest, -(-side // self.multiple) * self.multiple) for side in (height, width)]
+        if style is None:
+            style = self.sample_styles(len(images)).to(images.device)
+        style = style.reshape(-1, self.style_dim, 1, 1).expand(len(images), -1, -1, -1)
+        content = self.source.enc_content(pad_to(images, *padded))
+        return self.target.decode(content, style)[..., :height, :width]
+
+    def encode_style(self, images: Tensor) -> Tensor:
+        """Styles (N, style_dim, 1, 1) of images (N, C, H, W) of the target domain."""
+        return self.target.enc_style(images)
+
+    def sample_styles(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n styles ~ N(0, 1), (n, style_dim, 1, 1), drawn on the CPU."""
+        return torch.randn(n, self.style_dim, 1, 1, generator=generator)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images
+# ---------------------------------------------------------------------------------------------------------------------
+
+def checked_tensor(image: Tensor, channels: int) -> Tensor:
+    """A tensor of floats as (1, C, H, W).
+
+    Raises:
+        BadInput: another shape, or values outside [-1, 1].
+    """
+    image = image.detach()[None] if image.dim() == 3 else image.detach()
+    if image.dim() != 4 or len(image) != 1 or image.shape[1] != channels or 0 in image.shape:
+        raise BadInput(f'image: a tensor of shape {tuple(image.shape)}, not ({channels}, H, W)')
+    if not bool((image.abs() <= 1.001).all()):   # which NaN is not, either
+        raise BadInput('image: a tensor with values outside [-1, 1]')
+    return image.float()
+
+
+def array_of(image: Tensor) -> np.ndarray:
+    """A tensor of bytes (C, H, W) as an array (H, W, C)."""
+    image = image[0] if image.dim() == 4 and len(image) == 1 else image
+    if image.dim() != 3 or image.dtype != torch.uint8:
+        raise BadInput(f'image: a tensor of {image.dtype} and shape {tuple(image.shape)}, not of bytes (C, H, W) or '
+                       f'floats in [-1, 1]')
+    return image.movedim(0, -1).cpu().numpy()
+
+
+def picture_of(array: np.ndarray) -> Image.Image:
+    """An array (H, W) or (H, W, 1|3|4) as a picture: uint8, uint16 of one channel, or floats in [0, 1].
+
+    Raises:
+        BadInput: another kind of array.
+    """
+    named = f'image: an array of {array.dtype} and shape {array.shape}'
+    array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (3, 4) or 0 in array.shape:
+        raise BadInput(f'{named}, not (H, W) or (H, W, 1, 3 or 4)')
+    if np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise BadInput(f'{named} with values outside [0, 1]')
+        array = (array * 255 + 0.5).astype(np.uint8)
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):
+        raise BadInput(f'{named}, not of uint8, floats in [0, 1], or uint16 of one channel')
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def file_of(image: Image.Image) -> bytes:
+    """The content of a file that holds a picture without loss, for the reader of files.
+
+    Raises:
+        BadInput: a picture that cannot be kept in a file.
+    """
+    content = io.BytesIO()
+    try:
+        image = ImageOps.exif_transpose(image)
+        options = {'format': 'PNG', 'compress_level': 0} if image.mode in PNG_MODES else {'format': 'TIFF'}
+        image.save(content, **options)
+    except Exception as error:   # of broken files that have not been decoded so far, almost anything
+        raise BadInput(f'image: a PIL image of mode {image.mode} that cannot be used ({shown(error, 200)})') from None
+    return content.getvalue()
