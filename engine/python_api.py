@@ -81,7 +81,7 @@ def trainer(config: str | dict = 'edges2shoes_folder', method: str = 'MUNIT', pr
     if method not in METHODS:
         raise BadInput(f'method {shown(repr(method), 80)}: not one of {", ".join(METHODS)}')
     if isinstance(config, str) and not os.path.exists(config):
-        config = config_of(config)
+        config = str(config_of(config))
     config = read_config(config, method, overrides)
     made = trainer_class(method)(config)
     if pretrained is not None:
@@ -153,7 +153,7 @@ def read_config(config: str | os.PathLike | dict, method: str, overrides: dict |
         BadInput: with one line for each fault.
     """
     if not isinstance(config, dict):
-        return load_config(config, method, overrides)
+        return load_config(Path(config), method, overrides)
     config = {**copy.deepcopy(config), **(overrides or {})}
     faults = check_config(config, method)
     if faults:
@@ -454,7 +454,7 @@ class ImageTranslator:
     def _finished(pictures: Tensor, output: str, normalize: bool = False, alone: bool = False):
         pictures = pictures.clone()   # a tensor of inference mode would be refused by autograd
         if output == 'tensor':
-            made = to_picture(pictures, True) * 2 - 1 if normalize else pictures
+            made: Any = to_picture(pictures, True) * 2 - 1 if normalize else pictures
         else:
             made = [Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
                     for array in to_bytes(to_picture(pictures, normalize)).cpu().numpy()]
