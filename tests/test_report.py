@@ -75,7 +75,7 @@ def resumed(data, tmp_path_factory) -> Path:
     return folder
 
 
-# -- what the page is told --------------------------------------------------------------------------------------------
+# -- what the page knows ----------------------------------------------------------------------------------------------
 
 def test_the_data_of_a_run_are_whole_and_json(run):
     text = (run / 'outputs' / NAME / 'run.js').read_text()
@@ -357,7 +357,7 @@ def copied(run, tmp_path) -> Path:
 
 
 def pretend(folder: Path, **changes) -> None:
-    """Change what the page is told."""
+    """Change the data of the page."""
     replace_text(folder / 'run.js', f'showRun({as_script({**read_data(folder), **changes})});\n')
 
 

@@ -44,7 +44,7 @@ def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '
 
     Args:
         domain_name: what the page calls the target domain, '' for its letter.
-        tell: is told how many pictures are done.
+        tell: called with the number of images that are done.
         lock: is held while one is encoded.
 
     Returns:
@@ -165,7 +165,7 @@ class Maps:
         checkpoint, digest: as for `read_map`.
         translators: by target domain.
         lock: as for `make_map`.
-        find: gives the pictures of a domain; its BadInput is told on the page.
+        find: returns the images of a domain; the page shows its BadInput.
         anew: make all of them, though some may lie beside the checkpoint, and give these their names alone.
     """
 
