@@ -7,7 +7,7 @@ A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; 
 graphs). They hold for `update`; the original's way is always fp32 and not compiled. It is measured on our networks:
 images encoded again for each update, every decode and every judgement on its own, upsampled images convolved as they
 are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
-and one backward pass through all of it. Both ways are timed in turns in one process, and the medians are quoted; memory is
+and one backward pass through all of it. Both ways are timed in turns in one process; the medians are quoted; memory is
 the growth of a process of its own (CUDA: of the allocator) over its state before the first iteration.
 """
 import argparse
