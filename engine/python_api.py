@@ -5,6 +5,7 @@ the same numbers as `test.py`.
 """
 import contextlib
 import copy
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -167,7 +168,7 @@ def _configs_named(name: str) -> list[Path]:
 
 
 def _downloaded(address: str, progress: bool) -> str:
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    folder = Path(torch.hub.get_dir()) / 'checkpoints' / f'munit_{hashlib.sha256(address.encode()).hexdigest()[:8]}'
     path = folder / Path(address.split('?')[0]).name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
