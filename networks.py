@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from core import fast_ops
+from core.noise import gaussian_noise
 
 PADDINGS = {'reflect': lambda padding: ReflectionPad2d(padding), 'replicate': nn.ReplicationPad2d, 'zero': nn.ZeroPad2d}
 ACTIVATIONS = {
@@ -458,6 +459,7 @@ class Vgg16(nn.Module):
         for block, channels in enumerate(self.CHANNELS, start=1):
             for i, (c_in, c_out) in enumerate(zip(channels, channels[1:], strict=False), start=1):
                 self.add_module(f'conv{block}_{i}', nn.Conv2d(c_in, c_out, 3, padding=1))
+        self.register_buffer('mean_bgr', torch.tensor(self.MEAN_BGR).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.has_weights = False
         self.register_load_state_dict_post_hook(lambda module, _: setattr(module, 'has_weights', True))
@@ -471,7 +473,7 @@ class Vgg16(nn.Module):
         if not self.has_weights:
             raise RuntimeError('VGG-16 holds no trained weights: load them before training with vgg_w > 0')
         x = (images.expand(-1, 3, -1, -1).flip(1) + 1) * 127.5
-        x = x - x.new_tensor(self.MEAN_BGR).view(1, 3, 1, 1)
+        x = x - self.mean_bgr.to(x.dtype)
         for block, channels in enumerate(self.CHANNELS, start=1):
             for i in range(1, len(channels)):
                 x = F.relu(getattr(self, f'conv{block}_{i}')(x))
@@ -498,13 +500,8 @@ class Vgg16(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Noise and initialisation
+# Initialisation
 # ---------------------------------------------------------------------------------------------------------------------
-
-def gaussian_noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """N(0, 1) drawn by the CPU's generator and moved, so that a seed means the same noise on every device."""
-    return torch.randn(shape).to(device, non_blocking=True)
-
 
 def init_weights(init: str):
     """A function for `Module.apply` that initialises convolutions and fully connected layers; biases become 0.

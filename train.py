@@ -17,6 +17,7 @@ from core.errors import BadInput
 from core.precision import PRECISIONS, set_deterministic, set_precision
 from engine.cli import Parser, at_least, run_command
 from engine.config import load_config
+from engine.cuda_graph import GraphedUpdate
 from engine.methods import METHODS, trainer_class
 from engine.run_folder import RunFolder
 from engine.run_page.page import describe_run
@@ -107,7 +108,9 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
     if opts.seed not in (None, seed):
         run.say(f'--seed {opts.seed}: the run began with seed {seed} and continues with it')
     if config['compile']:
-        trainer.compile_step(config['cuda_graphs'])
+        trainer.compile_step()
+    if config['cuda_graphs'] and device.type == 'cuda' and distributed.world_size() == 1:
+        trainer.update = GraphedUpdate(trainer)   # type: ignore[method-assign]
     return trainer, seed, start
 
 

@@ -23,9 +23,10 @@ from core.distributed import average_gradients, share_of, world_size
 from core.ema import EMA, StyleStatistics
 from core.errors import BadInput
 from core.gradient_clip import GradientClip
+from core.noise import Noise
 from core.precision import in_precision
 from engine.config_keys import MUNIT, UNIT, Schema, with_defaults
-from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, checkpoint_activations, gaussian_noise, init_weights
+from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, checkpoint_activations, init_weights
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses
@@ -161,7 +162,7 @@ class Trainer(nn.Module):
         """Set up what every trainer keeps account of; the complete config."""
         self.config = config = with_defaults(config, self.schema)
         self.iteration = 0       # the next one
-        self.replays = False     # CUDA graphs
+        self.noise = Noise()
         self.ema = None          # the generators' averages, where there are any
         # Numbers that `save` writes and `resume` brings back, such as images drawn so far.
         self.progress: dict[str, Any] = {}
@@ -218,18 +219,10 @@ class Trainer(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
-    def compile_step(self, cuda_graphs: bool = False, backend: str = 'inductor') -> None:
-        """Compile what an iteration computes with torch.compile; the first iteration then takes minutes.
-
-        Args:
-            cuda_graphs: also record kernel launches and replay them, where launching is the bottleneck.
-            backend: of torch.compile.
-        """
-        self.replays = cuda_graphs
-        options: dict[str, Any] = {'mode': 'reduce-overhead'} if cuda_graphs else {}
+    def compile_step(self, backend: str = 'inductor') -> None:
+        """Compile what an iteration computes with torch.compile; the first iteration then takes minutes."""
         for name in ('encode', 'translate', 'dis_loss', 'gen_losses'):
-            compiled = torch.compile(getattr(self, name), fullgraph=True, dynamic=False, backend=backend, **options)
-            setattr(self, name, compiled)
+            setattr(self, name, torch.compile(getattr(self, name), fullgraph=True, dynamic=False, backend=backend))
 
     # -- one iteration ------------------------------------------------------------------------------------------------
 
@@ -237,19 +230,21 @@ class Trainer(nn.Module):
         """Set the learning rates of the iteration that begins, and count it."""
         slow = 0.5 if self.iteration < self.progress.get('halved_until', 0) else 1.0   # after a rollback
         for of, optimizer in self._optimizers().items():
+            rate = learning_rate(self.config, self.iteration, of) * slow
             for group in optimizer.param_groups:
-                group['lr'] = learning_rate(self.config, self.iteration, of) * slow
+                if isinstance(group['lr'], Tensor):   # a CUDA graph reads it
+                    group['lr'].fill_(rate)
+                else:
+                    group['lr'] = rate
         self.iteration += 1
+        if self.ema:
+            self.ema.begin(self.iteration)
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
-        if self.replays:
-            torch.compiler.cudagraph_mark_step_begin()   # tensors of the last iteration may be overwritten
         self._bad.zero_()
         codes = self.encode(*self.corrupted(x_a, x_b))
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
-        if self.replays:
-            losses = {name: loss.clone() for name, loss in losses.items()}
         self._count_bad()
         return losses
 
@@ -260,7 +255,8 @@ class Trainer(nn.Module):
     def corrupted(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
         """The images (N, C, H, W) as the encoders see them: those of the domain `dirty` are corrupted."""
         def corrupted_one(images: Tensor) -> Tensor:
-            return add_sketch_noise(images, share_of(torch.rand(len(images) * world_size(), NOISE_PARAMS)))
+            numbers = self.noise.uniform((len(images) * world_size(), NOISE_PARAMS), images.device)
+            return add_sketch_noise(images, share_of(numbers))
 
         dirty = self.config['dirty']
         return corrupted_one(x_a) if dirty == 'a' else x_a, corrupted_one(x_b) if dirty == 'b' else x_b
@@ -302,7 +298,7 @@ class Trainer(nn.Module):
         backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b)
         stepped = self._step('gen')
         if self.ema:
-            self.ema.update(self.gen_a, self.gen_b, self.iteration, stepped)
+            self.ema.update(self.gen_a, self.gen_b, stepped)
         return {**losses, 'loss_gen_total': total}
 
     def _step(self, of: str) -> Tensor:
@@ -351,13 +347,20 @@ class Trainer(nn.Module):
         """
         networks = {kind: {name: network.state_dict() for name, network in parts.items()}
                     for kind, parts in self._parts().items()}
-        optimizers = {kind: optimizer.state_dict() for kind, optimizer in self._optimizers().items()}
+        optimizers = {kind: self._plain_state(optimizer) for kind, optimizer in self._optimizers().items()}
         progress = {**self.progress, 'bad_steps': int(self.bad_steps), 'bad_in_a_row': int(self.bad_in_a_row)}
         state = {**optimizers, 'progress': progress, 'display_styles': self._display_styles()}
         state['grad_clip'] = {of: clip.memory() for of, clip in self.clips.items()}
         if memory := self._extra_state():
             state['memory'] = memory
         snapshots.write(Path(folder), step, networks, state, keep)
+
+    @staticmethod
+    def _plain_state(optimizer: torch.optim.Adam) -> dict:
+        """An optimizer's state without the traces of a CUDA graph: rates are numbers."""
+        state = optimizer.state_dict()
+        groups = [{**group, 'lr': float(group['lr']), 'capturable': False} for group in state['param_groups']]
+        return {**state, 'param_groups': groups}
 
     def resume(self, folder: str | Path, before: int | None = None) -> int:
         """Load the newest snapshot that `save`, or the original, wrote whole into `folder`; the step of it.
@@ -488,7 +491,7 @@ class MUNIT_Trainer(Trainer):
 
     def _draw_styles(self, n: int) -> Tensor:
         """n styles from the prior N(0, 1), as (n, style_dim, 1, 1)."""
-        return gaussian_noise((n, self.config['gen']['style_dim'], 1, 1), self.device)
+        return self.noise.normal((n, self.config['gen']['style_dim'], 1, 1), self.device)
 
     def _draw_styles_for(self, images: Tensor) -> Tensor:
         """A style for each of the images (N, C, H, W), drawn for all processes that train together."""
@@ -643,11 +646,10 @@ class UNIT_Trainer(Trainer):
         """Draws from both posteriors, each decoded in the other domain: x_ab, x_ba."""
         return self.gen_b.decode(z_a), self.gen_a.decode(z_b)
 
-    @staticmethod
-    def _draw_noise_for(hiddens: Tensor) -> Tensor:
+    def _draw_noise_for(self, hiddens: Tensor) -> Tensor:
         """N(0, 1) of the hiddens' shape (N, C, H, W), drawn for all processes that train together."""
         n, *others = hiddens.shape
-        return share_of(gaussian_noise((n * world_size(), *others), hiddens.device))
+        return share_of(self.noise.normal((n * world_size(), *others), hiddens.device))
 
     def dis_update(self, x_a: Tensor, x_b: Tensor, codes=None) -> dict[str, Tensor]:
         """One step of the discriminators on images (N, C, H, W) in [-1, 1].

@@ -2,11 +2,14 @@
 
     python benchmarks/devices.py --device cuda --output devices.json
 
-Each precision of the device is held against 32 bits on the CPU. Exit status 1 where fp32 is further off than rounding.
+Each precision of the device is held against 32 bits on the CPU, and so is the iteration as a CUDA graph. The operations
+of an iteration that wait for the device are counted. Exit status 1 where fp32 is further off than rounding, where two
+deterministic runs differ, or where an iteration waits.
 """
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,26 +19,51 @@ import torch
 from parity import config_with, filled_trainer, waves
 
 from core.precision import PRECISIONS, set_deterministic, set_precision
+from engine.cuda_graph import WARM_UP, GraphedUpdate
 from trainer import MUNIT_Trainer, UNIT_Trainer
 
 TRAINERS = {'MUNIT': (MUNIT_Trainer, {}),
             'MUNIT, cycle, sn': (MUNIT_Trainer, {'recon_x_cyc_w': 10, 'dis': {'norm': 'sn'}}),
+            'MUNIT, all options': (MUNIT_Trainer, {'recon_x_cyc_w': 5, 'ema_decay': 0.9, 'dirty': 'a', 'log_styles': True,
+                                                   'grad_clip': 'auto', 'dis': {'gan_type': 'hinge'}}),
             'UNIT': (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10})}
 ROUNDING = 5e-3   # after three iterations, of which each makes the differences of the one before it larger
 
 
-def losses(trainer_class, changes: dict, precision: str, device: str, deterministic: bool = False) -> list[dict]:
-    """The terms of three iterations."""
+def losses(trainer_class, changes: dict, precision: str, device: str, deterministic: bool = False,
+           graph: bool = False, steps: int = 3) -> list[dict]:
+    """The terms of the first iterations."""
     set_precision(precision)
     set_deterministic(deterministic)
     trainer = filled_trainer(trainer_class, config_with(precision=precision, **changes)).to(device)
-    torch.manual_seed(1)
     rows = []
-    for i in range(3):
+    if graph:
+        trainer.update = GraphedUpdate(trainer)
+    for i in range(steps):
+        torch.manual_seed(i)
         trainer.update_learning_rate()
         x_a, x_b = waves(10 + i, 2, 3, 64, 64).to(device), waves(20 + i, 2, 3, 64, 64).to(device)
         rows.append({name: float(value) for name, value in trainer.update(x_a, x_b).items()})
     return rows
+
+
+def waits(trainer_class, changes: dict, device: str) -> list[str]:
+    """The operations of an iteration that wait for the device, as CUDA's own watch reports them."""
+    trainer = filled_trainer(trainer_class, config_with(**changes)).to(device)
+    x_a, x_b = waves(1, 2, 3, 64, 64).to(device), waves(2, 2, 3, 64, 64).to(device)
+    for _ in range(2):
+        trainer.update_learning_rate()
+        trainer.update(x_a, x_b)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        torch.cuda.set_sync_debug_mode('warn')
+        try:
+            trainer.update_learning_rate()
+            trainer.update(x_a, x_b)
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+    return sorted({f'{Path(warning.filename).name}:{warning.lineno}' for warning in caught
+                   if 'synchroniz' in str(warning.message)})
 
 
 def furthest(found: list[dict], wanted: list[dict]) -> float:
@@ -58,13 +86,21 @@ def main() -> int:
                for precision in PRECISIONS}
         one, two = (losses(trainer_class, changes, 'fp32', opts.device, deterministic=True) for _ in range(2))
         row['deterministic twice the same'] = one == two
+        if opts.device.startswith('cuda'):
+            steps = 2 * WARM_UP
+            eager, graph = (losses(trainer_class, changes, 'fp32', opts.device, graph=graph, steps=steps)
+                            for graph in (False, True))
+            row['graph'] = furthest(graph, eager)
+            row['waits'] = waits(trainer_class, changes, opts.device)
         report[name] = row
-        failed |= row['fp32'] > ROUNDING or one != two
+        if opts.output:
+            Path(opts.output).write_text(json.dumps(report, indent=1) + '\n')
+        failed |= max(row['fp32'], row.get('graph', 0)) > ROUNDING or one != two or bool(row.get('waits'))
         print(f'{name:20} largest relative difference from the CPU: '
               + ', '.join(f'{precision} {row[precision]:.1e}' for precision in PRECISIONS)
-              + ('' if one == two else '; NOT the same twice when deterministic'))
-    if opts.output:
-        Path(opts.output).write_text(json.dumps(report, indent=1) + '\n')
+              + (f', CUDA graph from eager {row["graph"]:.1e}' if 'graph' in row else '')
+              + ('' if one == two else '; NOT the same twice when deterministic')
+              + (f'; WAITS at {", ".join(row["waits"])}' if row.get('waits') else ''), flush=True)
     return int(failed)
 
 

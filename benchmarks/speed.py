@@ -1,10 +1,11 @@
 """Time one iteration of training: `update` against `dis_update` + `gen_update` computed in the original's way.
 
     python benchmarks/speed.py --cases 64,16 128,32 256,64 --output benchmarks/results/MACHINE.json
-    python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile
+    python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile+graphs
 
-A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile or graphs (with CUDA
-graphs). They hold for `update`; the original's way is always fp32 and not compiled. It is measured on our networks:
+A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile, graphs
+(the iteration as one CUDA graph) or compile+graphs. They hold for `update`; the original's way is fp32 (tf32 where
+`update` is, for its networks are PyTorch's own) and not compiled. It is measured on our networks:
 images encoded again for each update, every decode and every judgement on its own, upsampled images convolved as they
 are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
 and one backward pass through all of it. Both ways are timed in turns in one process; the medians are quoted; memory is
@@ -12,6 +13,7 @@ the growth of a process of its own (CUDA: of the allocator) over its state befor
 """
 import argparse
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -38,10 +40,11 @@ from core import fast_ops
 from core.precision import autocast, set_deterministic, set_precision
 from data import EndlessBatches, ImageDataset, Transform, list_folder, stream
 from engine.config import load_config
+from engine.cuda_graph import GraphedUpdate
 from engine.training import Clock
 
 WAYS = ('original', 'update')
-COMPILE = ('no', 'compile', 'graphs')
+COMPILE = ('no', 'compile', 'graphs', 'compile+graphs')
 
 
 class Case(NamedTuple):
@@ -67,11 +70,13 @@ def make_trainer(case: Case, way: str, device: torch.device) -> trainer_module.M
     config['gen']['dim'] = config['dis']['dim'] = case.dim
     ours = way == 'update'
     config['fused'] = ours
-    config['precision'] = case.precision if ours else 'fp32'
+    config['precision'] = case.precision if ours or case.precision == 'tf32' else 'fp32'
     torch.manual_seed(0)
     trainer = trainer_module.MUNIT_Trainer(config).to(device)
-    if ours and case.compile != 'no':
-        trainer.compile_step(cuda_graphs=case.compile == 'graphs')
+    if ours and 'compile' in case.compile:
+        trainer.compile_step()
+    if ours and 'graphs' in case.compile:
+        trainer.update = GraphedUpdate(trainer)
     return trainer
 
 
@@ -152,14 +157,26 @@ def resident_bytes(entry: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def cuda_bytes(trainer: trainer_module.Trainer, way: str, x: torch.Tensor) -> int:
+    """Bytes by which an iteration raises the allocator's peak over what weights and moments hold already. Of a graph,
+    whose memory stays its own, the same iteration without one.
+    """
+    if isinstance(trainer.update, GraphedUpdate):
+        trainer.update = trainer.update.update
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    iterate(trainer, way, *x)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def measure_memory(case: Case, way: str, device: torch.device) -> int:
-    """Bytes by which two iterations raise the peak over what the trainer itself takes."""
+    """Bytes by which two iterations raise the peak over what the trainer itself takes, on a CPU."""
     trainer, x = make_trainer(case, way, device), make_images(case, device)
-    before = torch.cuda.memory_allocated() if device.type == 'cuda' else resident_bytes('VmRSS')
+    before = resident_bytes('VmRSS')
     for _ in range(2):
         iterate(trainer, way, *x)
-    if device.type == 'cuda':
-        return torch.cuda.max_memory_allocated() - before
     return resident_bytes('VmHWM') - before
 
 
@@ -179,20 +196,26 @@ def matrix_rate(precision: str, device: torch.device) -> float:
     return 2 * n ** 3 / statistics.median(times)
 
 
+@functools.cache
+def count_tflop(size: int, dim: int, batch: int, way: str, device: torch.device) -> float:
+    """Of an iteration that is not compiled: the counter sees nothing else."""
+    case = Case(size, dim, batch)
+    trainer = make_trainer(case, way, device)
+    with FlopCounterMode(display=False) as counter:
+        iterate(trainer, way, *make_images(case, device))
+    return counter.get_total_flops() / 1e12
+
+
 def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
     """Median seconds of each way, taken in turns, and the FLOPs that torch counts."""
     trainers = {way: make_trainer(case, way, device) for way in WAYS}
     x = make_images(case, device)
     result = {**case._asdict(), 'repeats': repeats}
-    for way in WAYS:   # of compiled code too: the counter sees what it was made from
-        counted = make_trainer(case._replace(compile='no'), way, device)
-        with FlopCounterMode(display=False) as counter:
-            iterate(counted, way, *x)
-        result[f'{way}_tflop'] = counter.get_total_flops() / 1e12
-        del counted
+    for way in WAYS:
+        result[f'{way}_tflop'] = count_tflop(case.size, case.dim, case.batch, way, device)
     start = time.perf_counter()
     for way in WAYS:
-        for _ in range(3):   # compiling, choosing kernels, recording graphs
+        for _ in range(5):   # compiling, choosing kernels, recording graphs
             iterate(trainers[way], way, *x)
     synchronize(device)
     result['warm_up_s'] = time.perf_counter() - start
@@ -211,6 +234,8 @@ def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
     result['tflop_per_s'] = result['update_tflop'] / result['update_s']
     result['share_of_matrix_product'] = result['tflop_per_s'] * 1e12 / matrix_rate(case.precision, device)
     result['share_waiting_for_data'] = measure_waiting(case, trainers['update'], repeats, device)
+    if device.type == 'cuda':
+        result |= {f'{way}_bytes': cuda_bytes(trainers[way], way, x) for way in WAYS}
     return result
 
 
@@ -234,6 +259,12 @@ def measure_waiting(case: Case, trainer, repeats: int, device: torch.device) -> 
         for of_domain in streams:
             of_domain.close()
         return clock.share_waiting()
+
+
+def write(report: dict, file: str | None) -> None:
+    """What is measured so far: a run that is cut off loses nothing of it."""
+    if file:
+        Path(file).write_text(json.dumps(report, indent=1) + '\n')
 
 
 def main() -> int:
@@ -263,7 +294,7 @@ def main() -> int:
     for case in opts.cases:
         try:
             row = measure_time(case, opts.repeats, device)
-            for way in WAYS:   # a process each: a peak cannot be taken back
+            for way in WAYS if device.type == 'cpu' else ():   # a process each: a peak cannot be taken back
                 arguments = ['--cases', str(case), '--device', opts.device, '--memory_of', way]
                 row[f'{way}_bytes'] = int(subprocess.check_output([sys.executable, __file__, *arguments]))
         except Exception as error:   # of a case that this machine cannot do; the others are wanted all the same
@@ -272,6 +303,7 @@ def main() -> int:
             continue
         row['memory_ratio'] = row['update_bytes'] / row['original_bytes']
         report['cases'].append(row)
+        write(report, opts.output)
         print(f'{case.size:4} {case.dim:3} {case.batch:5} {case.precision:>9} {case.compile:>7} | '
               f'{row["original_s"]:11.4f} {row["update_s"]:10.4f} {row["time_ratio"]:6.3f} | '
               f'{row["original_tflop"]:15.4f} {row["update_tflop"]:13.4f} {row["tflop_per_s"]:8.3g} '
@@ -286,8 +318,7 @@ def main() -> int:
                 subprocess.run([sys.executable, ROOT / 'benchmarks' / 'translation.py', '--size', str(size),
                                 '--dim', str(dim), '--device', opts.device, '--output', output], check=True)
                 report['translation'].append(json.loads(output.read_text()))
-    if opts.output:
-        Path(opts.output).write_text(json.dumps(report, indent=1) + '\n')
+    write(report, opts.output)
     return 0
 
 

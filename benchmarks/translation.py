@@ -93,7 +93,7 @@ def measure_folder(opts) -> dict:
         generators = {key: AdaINGen(3, config['gen']).to(device).eval() for key in 'ab'}
         load_networks(checkpoint, generators)
         translator = Translator(config, checkpoint, True, 'MUNIT', device, opts.precision, opts.compile)
-        paths, folders = test_batch.list_images(flags.input_folder), test_batch.make_output_folders(flags)
+        paths, folders = test_batch.list_images(flags.input_folder), test_batch.make_output_folders(flags, True)
 
         def one_by_one() -> None:
             set_precision('fp32')

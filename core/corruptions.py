@@ -34,8 +34,10 @@ def add_sketch_noise(images: Tensor, numbers: Tensor) -> Tensor:
     kinds, specks, gaps, smudges, strokes, second = numbers.split(
         [KINDS, 4 * SPECKS, 4 * GAPS, 4 * SMUDGES, 5 * STROKES, 5], dim=1)
     has = (kinds < 0.5).to(images.dtype).T.reshape(KINDS, n, 1, 1, 1)
-    paper = images.flatten(2).median(2).values[:, :, None, None]
-    ink = torch.where(paper > 0, -1.0, 1.0)
+    # Not torch.median: on a GPU it raises where deterministic kernels are asked for.
+    pixels = images.flatten(2).sort(2).values
+    paper = pixels[:, :, (pixels.shape[2] - 1) // 2, None, None]
+    ink = 1 - 2 * (paper > 0).to(images.dtype)
     grid = _Grid(images)
 
     shade = has[0] * _second_lines(images, paper, ink, second)
@@ -73,7 +75,7 @@ class _Grid:
         rows, columns = (torch.arange(length, device=images.device, dtype=images.dtype) + 0.5
                          for length in (height, width))
         self.at = torch.stack(torch.meshgrid(columns, rows, indexing='xy'), -1) / self.side   # (H, W, 2), x first
-        self.size = self.at.new_tensor([width, height]) / self.side
+        self.size = (width / self.side, height / self.side)   # no tensor: making one on a GPU would wait for it
 
     def specks(self, numbers: Tensor) -> Tensor:
         """Small dots."""
@@ -94,7 +96,7 @@ class _Grid:
     def strokes(self, numbers: Tensor) -> Tensor:
         """Stray straight lines."""
         x, y, length, heading, strength = numbers.unflatten(1, (-1, 5)).unbind(2)
-        begin = torch.stack([x, y], -1) * self.size
+        begin = self._places(x, y)
         angle = math.pi * heading
         reach = (0.05 + 0.3 * length)[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
         from_begin = self.at - begin[:, :, None, None]                                  # (N, K, H, W, 2)
@@ -107,9 +109,13 @@ class _Grid:
         """How far each pixel is within a radius (N, K), 0 to 1 at its edge, from distances (N, K, H, W)."""
         return ((radius[:, :, None, None] - distance) * self.side + 0.5).clamp(0, 1)
 
+    def _places(self, x: Tensor, y: Tensor) -> Tensor:
+        """Positions (N, K, 2) from numbers (N, K) in [0, 1) across and down the image."""
+        width, height = self.size
+        return torch.stack([x * width, y * height], -1)
+
     def _spots(self, numbers: Tensor, smallest: float, largest: float) -> tuple[Tensor, Tensor, Tensor]:
         """Of (N, 4·K): distances from the places (N, K, H, W), radii and strengths (N, K)."""
         x, y, radius, strength = numbers.unflatten(1, (-1, 4)).unbind(2)
-        places = torch.stack([x, y], -1) * self.size
-        distance = (self.at - places[:, :, None, None]).norm(dim=-1)
+        distance = (self.at - self._places(x, y)[:, :, None, None]).norm(dim=-1)
         return distance, smallest + (largest - smallest) * radius ** 2, strength

@@ -17,24 +17,32 @@ class EMA(nn.Module):
         decay: of the average, 0 to below 1. In the first steps it is at most (1 + steps) / (10 + steps).
     """
 
+    share: Tensor
+
     def __init__(self, gen_a: nn.Module, gen_b: nn.Module, decay: float):
         super().__init__()
         self.a, self.b = (copy.deepcopy(gen).eval().requires_grad_(False) for gen in (gen_a, gen_b))
         self.decay = decay
+        self.register_buffer('share', torch.zeros(()), persistent=False)
+        self.begin(0)
+
+    def begin(self, steps: int) -> None:
+        """Set the share of the weights after `steps` steps in the average."""
+        self.share.fill_(1 - min(self.decay, (1 + steps) / (10 + steps)))
 
     @torch.no_grad()
-    def update(self, gen_a: nn.Module, gen_b: nn.Module, steps: int, stepped: Tensor | None = None) -> None:
-        """Include the weights after `steps` steps in the average.
+    def update(self, gen_a: nn.Module, gen_b: nn.Module, stepped: Tensor | None = None) -> None:
+        """Include the weights in the average, with the share that `begin` has set.
 
         Args:
             stepped: whether the last step was taken, as a tensor; a skipped one does not count. None: it was.
         """
-        weight: float | Tensor = 1 - min(self.decay, (1 + steps) / (10 + steps))
-        if stepped is not None:
-            weight = torch.where(stepped, weight, 0.0)
+        share = self.share if stepped is None else self.share * stepped
         for own, gen in ((self.a, gen_a), (self.b, gen_b)):
-            for average, parameter in zip(own.parameters(), gen.parameters(), strict=True):
-                average.lerp_(parameter.detach(), weight)
+            averages = list(own.parameters())
+            changes = torch._foreach_sub([parameter.detach() for parameter in gen.parameters()], averages)
+            torch._foreach_mul_(changes, share)
+            torch._foreach_add_(averages, changes)
             for kept, fresh in zip(own.buffers(), gen.buffers(), strict=True):
                 kept.copy_(fresh)   # counters, and directions of spectral norm: nothing that has a mean
 

@@ -119,7 +119,7 @@ class LayerNorm(torch.autograd.Function):
         to_scale = (gradient * x).sum((2, 3)) - mean * to_shift
         # Each feature also acts on all others through mean and deviation: per sample, a linear function of x.
         slope = -(to_scale * gamma).sum(1, keepdim=True) * scale ** 2 / ((count - 1) * std)
-        slope = torch.where(std > 1e-12, slope, 0)                         # a constant sample: 0, as autograd gives
+        slope = slope.masked_fill(std <= 1e-12, 0)                         # a constant sample: 0, as autograd gives
         offset = -(to_shift * gamma).sum(1, keepdim=True) * scale / count - slope * mean
         to_x = torch.addcmul(offset[:, :, None, None], x, slope[:, :, None, None])
         to_x.addcmul_(gradient, (gamma * scale)[:, :, None, None])

@@ -47,7 +47,7 @@ class GradientClip(nn.Module):
         norm = largest * (norms / largest).norm()   # the squares of large norms would overflow
         limit = self._limit(norm)
         if self.limit != 'none':
-            scale = torch.where(finite, (limit / norm.clamp(min=1e-30)).clamp(max=1.0), 1.0)
+            scale = (limit / norm.clamp(min=1e-30)).clamp(max=1.0).masked_fill(~finite, 1.0)
             torch._foreach_mul_(gradients, scale)
         place = (self.steps % WINDOW).view(1)
         for ring, value in ((self.kept, torch.minimum(norm, limit)), (self.seen, norm)):
@@ -58,8 +58,11 @@ class GradientClip(nn.Module):
 
     def _limit(self, norm: Tensor) -> Tensor:
         if self.limit == 'auto':
-            median = torch.where(self.places < self.steps, self.kept, torch.nan).nanmedian()
-            return torch.where(self.steps < WARMUP, torch.inf, self.factor * median)
+            in_order = self.kept.masked_fill(self.places >= self.steps, torch.inf).sort().values
+            # Not nanmedian: on a GPU that waits to know how many there are.
+            middle = torch.div(self.steps.clamp(1, WINDOW) - 1, 2, rounding_mode='floor')
+            median = in_order.gather(0, middle.view(1)).squeeze(0)
+            return (self.factor * median).masked_fill(self.steps < WARMUP, torch.inf)
         return torch.full_like(norm, torch.inf if self.limit == 'none' else float(self.limit))
 
     def last_norms(self, count: int) -> list[float]:

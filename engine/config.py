@@ -50,8 +50,8 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
         if isinstance(config.get(name), dict):
             faults += _check_section(config[name], keys, schema.name, trainer, name + '.')
     faults += _check_data_keys(config)
-    if config.get('cuda_graphs') is True and config.get('compile') is False:
-        faults.append('cuda_graphs requires compile: true')
+    if config.get('cuda_graphs') is True and config.get('fused') is False:
+        faults.append('cuda_graphs requires fused: true')
     gen: dict = config['gen'] if isinstance(config.get('gen'), dict) else {}
     if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
         # What is computed again would be so with weights that are an iteration of the norm ahead.

@@ -64,7 +64,7 @@ DESCRIPTIONS = {
     'deterministic': 'the same bits in every run',
     'channels_last': 'memory layout of the features',
     'compile': 'compile what an iteration computes with torch.compile',
-    'cuda_graphs': 'record and replay kernel launches; requires `compile: true`',
+    'cuda_graphs': 'record an iteration as one CUDA graph and replay it (one process, CUDA); requires `fused: true`',
     'fused': 'Adam in one kernel: the same steps up to rounding',
     'checkpoint_activations': 'recompute activations in the backward pass: a third of the memory, one more forward '
                               'pass',

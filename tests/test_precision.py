@@ -132,7 +132,7 @@ def test_fp32_means_32_bits_everywhere_and_tf32_nowhere_else():
 @pytest.mark.parametrize('changes, words', [
     ({'precision': 'fp16'}, "precision: 'fp16' is not one of fp32, tf32, bf16"),
     ({'compile': 'yes please'}, 'compile: .* is not true or false'),
-    ({'cuda_graphs': True}, 'cuda_graphs requires compile: true'),
+    ({'cuda_graphs': True, 'fused': False}, 'cuda_graphs requires fused: true'),
     ({'cache': 'disk'}, "cache: 'disk' is not one of none, ram"),
     ({'max_bad_steps': 0}, 'max_bad_steps: 0 is not at least 1'),
 ])

@@ -60,7 +60,8 @@ def test_the_average_of_weights_is_the_weighted_mean_of_them():
     with torch.no_grad():
         for p in gen.parameters():
             p.add_(1)
-    average.update(gen, gen, steps=1000)
+    average.begin(steps=1000)
+    average.update(gen, gen)
     for name, value in average.a.named_parameters():
         torch.testing.assert_close(value, first[name] + 0.5)
     assert not any(p.requires_grad for p in average.parameters())
@@ -72,7 +73,8 @@ def test_the_average_begins_quickly():
     with torch.no_grad():
         for p in gen.parameters():
             p.zero_()
-    average.update(gen, gen, steps=1)
+    average.begin(steps=1)
+    average.update(gen, gen)
     assert average.a.mlp.model[0].fc.weight.abs().max() < 0.2 * 2   # 2 of 11 are left
 
 

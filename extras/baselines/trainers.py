@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from core.autograd_utils import frozen
+from core.noise import gaussian_noise
 from core.precision import in_precision
 from extras.baselines.networks import CodeEncoder, PatchDiscriminator, ResnetGenerator, UNetGenerator, init_weights
 from extras.baselines.schemas import BICYCLEGAN, CYCLEGAN, CYCLEGAN_NOISE
-from networks import gaussian_noise
 from trainer import Trainer, adversarial_loss, reconstruction_loss
 
 
@@ -78,7 +78,7 @@ class BaselineTrainer(Trainer):
         """Make the networks."""
         raise NotImplementedError
 
-    def compile_step(self, cuda_graphs: bool = False, backend: str = 'inductor') -> None:
+    def compile_step(self, backend: str = 'inductor') -> None:
         """Let torch.compile make kernels of the networks; the first iteration then takes minutes."""
         for parts in self._parts().values():
             for network in parts.values():

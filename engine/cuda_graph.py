@@ -1,0 +1,89 @@
+"""One iteration as a CUDA graph: recorded once, then launched as a whole.
+
+An iteration of the standard config launches more than two thousand kernels. At batch size 1 they take a GPU less time
+than Python and the driver need to launch them; a graph is one launch. The method is stated in `trainer.py` alone; what
+is recorded here is what `update` does there: both updates, the clipping of gradients, both steps of Adam, the averaged
+weights and the counters.
+"""
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.noise import Noise, NoiseTape
+from trainer import Trainer
+
+WARM_UP = 3   # iterations before the recording: they build the optimizers' state and let cuDNN choose its kernels
+
+
+class GraphedUpdate:
+    """Takes the place of `trainer.update` on a CUDA device, and does the same iterations.
+
+    The first `WARM_UP` iterations are computed one operation at a time, then the graph is recorded. It is recorded
+    again where the images change their size, or where `trainer.resume` has replaced what it reads.
+
+    Args:
+        trainer: on a CUDA device, its config with `fused: true`. Its learning rates become tensors, which the graph
+            reads at every launch.
+    """
+
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.update = trainer, trainer.update
+        self.graph: Any = None
+        self.warm, self.shapes, self.moments = 0, [], []
+
+    def __call__(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        """An iteration on images (N, C, H, W) in [-1, 1]; the terms of both updates."""
+        if self._outdated(x_a, x_b):
+            self.graph, self.warm, self.shapes = None, 0, [x_a.shape, x_b.shape]
+        if self.warm < WARM_UP:
+            return self._warm_up(x_a, x_b)
+        if self.graph is None:
+            self._record(x_a, x_b)
+        self.x_a.copy_(x_a, non_blocking=True)
+        self.x_b.copy_(x_b, non_blocking=True)
+        self.tape.refill()
+        self.graph.replay()
+        return dict(zip(self.names, self.losses.clone().unbind(), strict=True))   # the next launch overwrites them
+
+    def _outdated(self, x_a: Tensor, x_b: Tensor) -> bool:
+        return self.shapes != [x_a.shape, x_b.shape] or any(
+            now is not then for now, then in zip(self._moments(), self.moments, strict=False))
+
+    def _moments(self) -> list[Tensor | None]:
+        """A tensor of each optimizer's state: `resume` puts others in their place."""
+        optimizers = self.trainer._optimizers().values()
+        return [optimizer.state.get(optimizer.param_groups[0]['params'][0], {}).get('exp_avg')
+                for optimizer in optimizers]
+
+    def _warm_up(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
+        for optimizer in self.trainer._optimizers().values():
+            for group in optimizer.param_groups:
+                rate = torch.as_tensor(group['lr'], dtype=torch.float32)
+                group.update(capturable=False, lr=rate.to(self.trainer.device))
+        self.tape = NoiseTape()   # the last iteration's is kept
+        self.trainer.noise = self.tape
+        stream = torch.cuda.Stream()   # where a recording is going to be: memory of the default stream stays apart
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            losses = self.update(x_a, x_b)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.trainer.noise = Noise()
+        self.warm += 1
+        self.moments = self._moments()
+        return losses
+
+    def _record(self, x_a: Tensor, x_b: Tensor) -> None:
+        self.x_a, self.x_b = x_a.clone(), x_b.clone()
+        self.tape.sealed = True
+        self.trainer.noise = self.tape
+        for optimizer in self.trainer._optimizers().values():
+            for group in optimizer.param_groups:
+                group['capturable'] = True
+        self.graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(self.graph):
+                losses = self.update(self.x_a, self.x_b)
+                self.names, self.losses = list(losses), torch.stack([loss.float() for loss in losses.values()])
+        finally:
+            self.trainer.noise = Noise()
