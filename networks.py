@@ -453,6 +453,7 @@ class Vgg16(nn.Module):
 
     CHANNELS = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512, 512), (512, 512, 512, 512))
     MEAN_BGR = (103.939, 116.779, 123.680)
+    mean_bgr: Tensor
 
     def __init__(self):
         super().__init__()

@@ -24,8 +24,8 @@ from trainer import MUNIT_Trainer, UNIT_Trainer
 
 TRAINERS = {'MUNIT': (MUNIT_Trainer, {}),
             'MUNIT, cycle, sn': (MUNIT_Trainer, {'recon_x_cyc_w': 10, 'dis': {'norm': 'sn'}}),
-            'MUNIT, all options': (MUNIT_Trainer, {'recon_x_cyc_w': 5, 'ema_decay': 0.9, 'dirty': 'a', 'log_styles': True,
-                                                   'grad_clip': 'auto', 'dis': {'gan_type': 'hinge'}}),
+            'MUNIT, options': (MUNIT_Trainer, {'recon_x_cyc_w': 5, 'ema_decay': 0.9, 'dirty': 'a', 'grad_clip': 'auto',
+                                               'log_styles': True, 'dis': {'gan_type': 'hinge'}}),
             'UNIT': (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10})}
 ROUNDING = 5e-3   # after three iterations, of which each makes the differences of the one before it larger
 
@@ -35,6 +35,7 @@ def losses(trainer_class, changes: dict, precision: str, device: str, determinis
     """The terms of the first iterations."""
     set_precision(precision)
     set_deterministic(deterministic)
+    torch.backends.cudnn.benchmark = False   # trying every kernel costs 10 s each time
     trainer = filled_trainer(trainer_class, config_with(precision=precision, **changes)).to(device)
     rows = []
     if graph:

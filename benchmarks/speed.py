@@ -4,7 +4,7 @@
     python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile+graphs
 
 A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile, graphs
-(the iteration as one CUDA graph) or compile+graphs. They hold for `update`; the original's way is fp32 (tf32 where
+(the iteration as one CUDA graph) or channels_last, or several of them with a plus between. They hold for `update`; the original's way is fp32 (tf32 where
 `update` is, for its networks are PyTorch's own) and not compiled. It is measured on our networks:
 images encoded again for each update, every decode and every judgement on its own, upsampled images convolved as they
 are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
@@ -44,7 +44,6 @@ from engine.cuda_graph import GraphedUpdate
 from engine.training import Clock
 
 WAYS = ('original', 'update')
-COMPILE = ('no', 'compile', 'graphs', 'compile+graphs')
 
 
 class Case(NamedTuple):
@@ -73,6 +72,8 @@ def make_trainer(case: Case, way: str, device: torch.device) -> trainer_module.M
     config['precision'] = case.precision if ours or case.precision == 'tf32' else 'fp32'
     torch.manual_seed(0)
     trainer = trainer_module.MUNIT_Trainer(config).to(device)
+    if ours and 'channels_last' in case.compile:
+        trainer.to(memory_format=torch.channels_last)
     if ours and 'compile' in case.compile:
         trainer.compile_step()
     if ours and 'graphs' in case.compile:

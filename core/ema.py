@@ -39,8 +39,9 @@ class EMA(nn.Module):
         """
         share = self.share if stepped is None else self.share * stepped
         for own, gen in ((self.a, gen_a), (self.b, gen_b)):
-            averages = list(own.parameters())
-            changes = torch._foreach_sub([parameter.detach() for parameter in gen.parameters()], averages)
+            averages: list[Tensor] = list(own.parameters())
+            weights: list[Tensor] = [parameter.detach() for parameter in gen.parameters()]
+            changes = list(torch._foreach_sub(weights, averages))
             torch._foreach_mul_(changes, share)
             torch._foreach_add_(averages, changes)
             for kept, fresh in zip(own.buffers(), gen.buffers(), strict=True):

@@ -12,11 +12,14 @@ def reflect(x: Tensor, size: int) -> Tensor:
 
     PyTorch's own layer accumulates this gradient with atomic additions on a GPU and raises in deterministic mode.
     """
-    for axis in (2, 3):
-        n = x.shape[axis]
-        before, after = x.narrow(axis, 1, size), x.narrow(axis, n - 1 - size, size)
-        x = torch.cat([before.flip(axis), x, after.flip(axis)], dim=axis)
-    return x
+    return _reflect_edges(_reflect_edges(x, size, axis=2), size, axis=3)
+
+
+def _reflect_edges(x: Tensor, size: int, axis: int) -> Tensor:
+    """Pad by reflection along one axis."""
+    n = x.shape[axis]
+    before, after = x.narrow(axis, 1, size), x.narrow(axis, n - 1 - size, size)
+    return torch.cat([before.flip(axis), x, after.flip(axis)], dim=axis)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -54,7 +57,7 @@ def _border(x: Tensor, weight: Tensor, mode: str) -> Tensor:
     """What must be added to the first and the last row: (N, C', 2, 2W)."""
     differences = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)        # (N, 2C, W)
     differences = differences.repeat_interleave(2, dim=2)
-    differences = _repeat_edges(differences, 2, axis=2) if mode == 'replicate' else F.pad(differences, (2, 2), mode)
+    differences = (_repeat_edges if mode == 'replicate' else _reflect_edges)(differences, 2, axis=2)
     outermost = torch.cat([weight[:, :, 0], weight[:, :, -1]])                                  # (2C', C, 5)
     return F.conv1d(differences, outermost, groups=2).unflatten(1, (2, -1)).transpose(1, 2)
 

@@ -30,7 +30,9 @@ class GraphedUpdate:
     def __init__(self, trainer: Trainer):
         self.trainer, self.update = trainer, trainer.update
         self.graph: Any = None
-        self.warm, self.shapes, self.moments = 0, [], []
+        self.warm = 0
+        self.shapes: list[torch.Size] = []
+        self.moments: list[Tensor | None] = []
 
     def __call__(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """An iteration on images (N, C, H, W) in [-1, 1]; the terms of both updates."""
@@ -82,7 +84,8 @@ class GraphedUpdate:
                 group['capturable'] = True
         self.graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(self.graph):
+            # Other threads, such as the one that pins batches, may call the driver meanwhile.
+            with torch.cuda.graph(self.graph, capture_error_mode='thread_local'):
                 losses = self.update(self.x_a, self.x_b)
                 self.names, self.losses = list(losses), torch.stack([loss.float() for loss in losses.values()])
         finally:
