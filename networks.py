@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from core import fast_ops
 from core.noise import gaussian_noise
+from core.precision import without_autocast
 
 PADDINGS = {'reflect': lambda padding: ReflectionPad2d(padding), 'replicate': nn.ReplicationPad2d, 'zero': nn.ZeroPad2d}
 ACTIVATIONS = {
@@ -230,7 +231,7 @@ class MLP(nn.Module):
 
     def forward(self, style: Tensor) -> Tensor:
         """(N, style_dim, 1, 1) -> (N, output_dim)."""
-        with torch.autocast(style.device.type, enabled=False):   # bfloat16 would distort all AdaIN parameters
+        with without_autocast(style.device):   # bfloat16 would distort all AdaIN parameters
             return self.model(style.float().flatten(1))
 
 
@@ -368,7 +369,8 @@ class AdaptiveInstanceNorm2d(nn.Module):
 
     def forward(self, x: Tensor, adain: Tensor) -> Tensor:
         """x (N, C, H, W), adain (N, 2, C): the shift first, then the scale, used as it is (no 1 + scale)."""
-        return fast_ops.normalize_planes(x, adain[:, 1].reshape(-1), adain[:, 0].reshape(-1), self.eps)
+        shift, scale = adain.transpose(0, 1).flatten(1).unbind()
+        return fast_ops.normalize_planes(x, scale, shift, self.eps)
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):

@@ -34,7 +34,7 @@ from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, checkpoint_activations
 
 def reconstruction_loss(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean absolute difference (paper, equations 1 to 3, for images, contents and styles)."""
-    return (found.float() - wanted.float()).abs().mean()
+    return F.l1_loss(found.float(), wanted.float())
 
 
 def kl_loss(hiddens: Tensor) -> Tensor:
@@ -54,7 +54,8 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generat
         sign = 1 if real else -1
         losses = [-score.mean() if of_generator else F.relu(1 - sign * score).mean() for score in scores]
     elif gan_type == 'lsgan':
-        losses = [(score - target).square().mean() for score in scores]
+        wanted = scores[0].new_full((), target)
+        losses = [F.mse_loss(score, wanted.expand_as(score)) for score in scores]
     else:
         losses = [F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores]
     return sum(losses[1:], losses[0])

@@ -40,26 +40,77 @@ def upsample_and_convolve(x: Tensor, weight: Tensor, bias: Tensor, taps: Tensor,
     the same sums in another order, with 9/25 of the multiplications.
     """
     phases = torch.einsum('pik,qjl,ockl->opqcij', taps, taps, weight).flatten(0, 2)
+    differences = None
     if pad_type == 'zero':
         padded = F.pad(x, (1, 1, 1, 1))
-    else:
+    elif pad_type == 'replicate':
         padded = _repeat_edges(_repeat_edges(x, 1, axis=2), 1, axis=3)
-    y = F.pixel_shuffle(F.conv2d(padded, phases, bias.repeat_interleave(4)), 2)
-    if pad_type == 'reflect':
-        # Under reflection the outer of the two padded rows repeats the second row of x, not the first: the outermost
-        # taps add the difference in the first and the last row, and likewise for columns.
-        y[:, :, ::y.shape[2] - 1] += _border(x, weight, 'reflect')
-        y[:, :, :, ::y.shape[3] - 1] += _border(x.mT, weight.mT, 'replicate').mT
-    return y
+    else:
+        padded, *differences = ReflectedEdges.apply(x)
+    y = F.conv2d(padded, phases, bias.repeat_interleave(4))
+    if not differences:
+        return F.pixel_shuffle(y, 2)
+    # Under reflection the outer of the two padded rows repeats the second row of x, not the first: the outermost taps
+    # add the difference in the first and the last row, and likewise for columns.
+    of_rows, of_columns = differences
+    return ShuffleWithEdges.apply(y, _border(of_rows, weight, 'reflect'),
+                                  _border(of_columns, weight.mT, 'replicate').mT)
 
 
-def _border(x: Tensor, weight: Tensor, mode: str) -> Tensor:
-    """What must be added to the first and the last row: (N, C', 2, 2W)."""
-    differences = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)        # (N, 2C, W)
+def _border(differences: Tensor, weight: Tensor, mode: str) -> Tensor:
+    """What must be added to the first and the last row: (N, C', 2, 2W), from (N, 2C, W)."""
     differences = differences.repeat_interleave(2, dim=2)
     differences = (_repeat_edges if mode == 'replicate' else _reflect_edges)(differences, 2, axis=2)
     outermost = torch.cat([weight[:, :, 0], weight[:, :, -1]])                                  # (2C', C, 5)
     return F.conv1d(differences, outermost, groups=2).unflatten(1, (2, -1)).transpose(1, 2)
+
+
+class ShuffleWithEdges(torch.autograd.Function):
+    """F.pixel_shuffle(y, 2), (N, C, H, W), with something added to its first and last row (N, C, 2, W) and column
+    (N, C, H, 2). Autograd's own gradient of such an addition copies the whole image.
+    """
+
+    @staticmethod
+    def forward(ctx, y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        y = F.pixel_shuffle(y, 2)
+        y[:, :, ::y.shape[2] - 1].add_(rows)
+        y[:, :, :, ::y.shape[3] - 1].add_(columns)
+        return y
+
+    @staticmethod
+    def backward(ctx, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return F.pixel_unshuffle(y, 2), y[:, :, ::y.shape[2] - 1], y[:, :, :, ::y.shape[3] - 1]
+
+
+class ReflectedEdges(torch.autograd.Function):
+    """What `upsample_and_convolve` needs of an image that is to be padded by reflection: (N, C, H, W) -> the image
+    padded by replication by 1, and how its second rows and columns differ from its outermost ones, (N, 2C, W) and
+    (N, 2C, H).
+
+    Autograd's own gradient would add up a whole image of zeros for each of these edges.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows = torch.cat([x[:, :, 1] - x[:, :, 0], x[:, :, -2] - x[:, :, -1]], dim=1)
+        columns = torch.cat([x[:, :, :, 1] - x[:, :, :, 0], x[:, :, :, -2] - x[:, :, :, -1]], dim=1)
+        return _repeat_edges(_repeat_edges(x, 1, axis=2), 1, axis=3), rows, columns
+
+    @staticmethod
+    def backward(ctx, padded: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        height, width = padded.shape[2] - 2, padded.shape[3] - 2
+        x = padded[:, :, 1:-1, 1:-1].clone(memory_format=torch.contiguous_format)
+        x[:, :, ::height - 1].add_(padded[:, :, ::height + 1, 1:-1])
+        x[:, :, :, ::width - 1].add_(padded[:, :, 1:-1, ::width + 1])
+        x[:, :, ::height - 1, ::width - 1].add_(padded[:, :, ::height + 1, ::width + 1])
+        rows = rows.unflatten(1, (2, -1)).transpose(1, 2)                                       # (N, C, 2, W)
+        columns = columns.unflatten(1, (2, -1)).permute(0, 2, 3, 1)                             # (N, C, H, 2)
+        x[:, :, ::height - 1].sub_(rows)
+        x[:, :, :, ::width - 1].sub_(columns)
+        for place, edge in ((1, 0), (-2, 1)):   # with a side of 2 or 3 these are outermost or the same
+            x[:, :, place].add_(rows[:, :, edge])
+            x[:, :, :, place].add_(columns[..., edge])
+        return x
 
 
 def _repeat_edges(x: Tensor, size: int, axis: int) -> Tensor:
