@@ -64,7 +64,7 @@ def waits(trainer_class, changes: dict, device: str) -> list[str]:
         finally:
             torch.cuda.set_sync_debug_mode('default')
     return sorted({f'{Path(warning.filename).name}:{warning.lineno}' for warning in caught
-                   if 'synchroniz' in str(warning.message)})
+                   if 'called a synchronizing CUDA operation' in str(warning.message)})
 
 
 def furthest(found: list[dict], wanted: list[dict]) -> float:

@@ -3,9 +3,9 @@
     python benchmarks/speed.py --cases 64,16 128,32 256,64 --output benchmarks/results/MACHINE.json
     python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile+graphs
 
-A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile, graphs
-(the iteration as one CUDA graph) or channels_last, or several of them with a plus between. They hold for `update`; the original's way is fp32 (tf32 where
-`update` is, for its networks are PyTorch's own) and not compiled. It is measured on our networks:
+A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile, graphs (the
+iteration as one CUDA graph) or channels_last, or several of them with a plus between. They hold for `update`; the
+original's way is fp32 (tf32 where `update` is) and not compiled. It is measured on our networks:
 images encoded again for each update, every decode and every judgement on its own, upsampled images convolved as they
 are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
 and one backward pass through all of it. Both ways are timed in turns in one process; the medians are quoted; memory is
