@@ -1,14 +1,14 @@
-"""The paper's table 1, from a budget: train every row, evaluate it, and set the figures beside the paper's.
+"""Reproduce the paper's table 1 within a budget: train and evaluate every row, and compare with the paper's figures.
 
     python scripts/table1.py --budget configs/table1/demo.yaml
 
-A row is a name, a --trainer, a config, and settings that differ from it. What is done is passed over: a run that was
-stopped goes on with the same line. The budget says where the results go:
+A budget is a YAML file. Each of its rows has a name, a --trainer, a config, and settings that override the config. The
+command can be stopped and repeated: it continues where it stopped. The budget names the folder of the results:
 
-    table.md, table.json    quality and diversity of each row, real data last, the paper's figures beside them
-    sheet.png               the same inputs for each row, several outputs across
-    curves.png              the figures over the iterations (where matplotlib is installed)
-    configs/, outputs/, logs/, evaluation/    the runs, as train.py and evaluate.py write them, one a row and seed
+    table.md, table.json    quality and diversity of each row and of real data, with the paper's figures
+    sheet.png               several outputs of the same inputs for each row
+    curves.png              the figures over the iterations (if matplotlib is installed)
+    configs/, outputs/, logs/, evaluation/    what train.py and evaluate.py write, for each row and seed
 """
 import argparse
 import copy
@@ -52,7 +52,7 @@ PAPER = {
 
 
 class Column(NamedTuple):
-    """A figure of evaluate.py: its name there, the head of its column, digits, and whether it tells of quality."""
+    """A column of the table: the metric's name in evaluate.py, heading, decimals, whether it measures quality."""
     figure: str
     head: str
     digits: int
@@ -192,7 +192,7 @@ class Table:
         self.output = make_folder(ROOT / budget['output'], 'output:')
 
     def call(self, *arguments: Any, quiet: bool = False) -> None:
-        """Run one of the project's commands to its end. A signal is handed on, so that it saves what it has.
+        """Run one of the project's commands to its end, passing on signals so that it can save a snapshot.
 
         Raises:
             RunEnded: it failed, or was stopped.
@@ -223,7 +223,7 @@ class Table:
                            f'  python {shlex.join(command[1:])}\nthe same command continues from here')
 
     def prepare(self) -> None:
-        """Draw the data, where the budget says how, and see that it is what every row needs.
+        """Draw the data if the budget says how, and check that it fits every row.
 
         Raises:
             BadInput: images are missing, or are no pairs where a row learns from pairs; a line a row.

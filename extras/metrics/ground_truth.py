@@ -1,6 +1,6 @@
-"""The true factors of drawn demo data: factors_test.json, where the body is, and what style codes know of them.
+"""The true factors of drawn data: reading factors_test.json, masks of the objects, and their relation to style codes.
 
-scripts/draw_demo_data.py writes the file beside testA and testB; both pictures of a pair show the object of its entry.
+scripts/draw_demo_data.py writes the file beside testA and testB. Both images of a pair show the object of its entry.
 """
 import json
 import math
@@ -23,7 +23,7 @@ FACTORS = ('body L*', 'body a*', 'body b*', 'second L*', 'second a*', 'second b*
 
 
 class Factors(NamedTuple):
-    """What a test picture shows, as far as figures need it."""
+    """What a test image shows, as far as the metrics need it."""
     size: int                  # of the picture as it was drawn, in pixels
     body: list                 # outlines: lists of (x, y) in those pixels
     covered: list              # outlines of what lies on the body in other colours
@@ -39,10 +39,11 @@ class Factors(NamedTuple):
                 float(self.handbag), float(self.flipped)]
 
     def body_mask(self, new_size: int, height: int, width: int) -> Tensor:
-        """Where a picture of the object, resized to `new_size` and cropped from the centre, has body: bools (H, W).
+        """Mask of the object's body in an image that was resized to `new_size` and cropped from the centre: (H, W),
+        bool.
 
-        The pixels that lie whole within the body's first outline (others named body lie on it) and without all that
-        covers it; of those, where enough are left, the ones a pixel away from anything else, for contours are dark.
+        It holds the pixels that lie completely inside the outline of the body and outside everything that covers it. As
+        contours are dark, it is eroded by a pixel where enough pixels remain.
         """
         side = new_size * FINE
         scale = side / self.size
@@ -62,10 +63,10 @@ class Factors(NamedTuple):
 
 
 def read_factors(data_root: str | Path) -> dict[str, Factors]:
-    """The true factors of a drawn data set, by file name; none where the folder has no factors_test.json.
+    """The true factors of a drawn data set by file name; empty where the folder has no factors_test.json.
 
     Raises:
-        BadInput: the file is there, but not what draw_demo_data.py writes.
+        BadInput: the file exists, but scripts/draw_demo_data.py did not write it.
     """
     path = Path(data_root) / FILE_NAME
     if not os.path.isfile(path):
@@ -99,7 +100,7 @@ def correlations(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
     """Pearson's correlation of each style dimension with each of `FACTORS`: (style_dim, factors).
 
     Args:
-        styles: (n, style_dim), of the pictures that show `factors`. What does not vary correlates with nothing: 0.
+        styles: (n, style_dim), of the images that show `factors`. A constant has the correlation 0.
     """
     values = torch.tensor([one.values() for one in factors], dtype=torch.float64)
     codes = styles.double() - styles.double().mean(0)

@@ -1,4 +1,4 @@
-"""Figures from pixels alone: edges, CIELAB colours, patterns, and how many kinds of them a set of pictures has.
+"""Features of images that are computed from pixels alone: edges, CIELAB colours, patterns, and their diversity.
 
 Colour differences are those of CIE 1976: the Euclidean distance in CIELAB under D65. All images are (N, C, H, W) in
 [-1, 1]; one channel is grey.
@@ -47,7 +47,7 @@ def to_lab(images: Tensor) -> Tensor:
 
 
 def lab_of(colour: Sequence[float]) -> Tensor:
-    """A colour of three bytes -> its L*, a*, b*: (3,)."""
+    """The L*, a*, b* of an sRGB colour of three bytes: (3,)."""
     return to_lab(torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1) / 127.5 - 1).flatten().float()
 
 
@@ -57,25 +57,24 @@ def delta_e(one: Tensor, other: Tensor) -> Tensor:
 
 
 class Palette(NamedTuple):
-    """The two main colours of some pixels: (2, 3), the commoner first, and the share of the pixels that it has."""
+    """The two main colours of a set of pixels, (2, 3), the more frequent first, and its share of the pixels."""
     colours: Tensor
     share: float
 
     @property
     def main(self) -> Tensor:
-        """The commoner colour (3,)."""
+        """The more frequent colour, (3,)."""
         return self.colours[0]
 
     def difference(self, colour: Tensor) -> float:
-        """ΔE between `colour` (3,) and the main colour; of two about equally common ones, the nearer."""
+        """ΔE between `colour` (3,) and the main colour; of two about equally frequent ones, the nearer one."""
         differences = delta_e(self.colours, colour)
         return (differences.min() if self.share <= 1 - NEARLY_AS_COMMON else differences[0]).item()
 
 
 def palette(lab: Tensor) -> Palette:
-    """The palette of pixels (n, 3): two means in CIELAB, each the median of its group, which light disturbs least.
-
-    Groups that differ by less than 14 are one colour, that of all the pixels.
+    """The palette of pixels (n, 3) in CIELAB, by 2-means clustering; the colour of a cluster is its median, which
+    shading affects least. Clusters that differ by less than ΔE 14 are taken as one colour, the median of all pixels.
     """
     whole = lab.median(0).values
     first = lab[delta_e(lab, whole).argmax()]
@@ -109,9 +108,9 @@ def colour_bin(lab: Tensor) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 def edges(images: Tensor) -> Tensor:
-    """Where images (N, C, H, W) have edges: bools (N, H, W).
+    """The edges of images (N, C, H, W): (N, H, W), bool.
 
-    The CIELAB difference of the neighbours on both sides is largest across the edge, among those above a threshold.
+    A pixel is an edge where the CIELAB gradient is above a threshold and is a local maximum across the edge.
     """
     padded = F.pad(to_lab(images), (1, 1, 1, 1), mode='replicate')
     smooth = padded.new_tensor([1, 2, 1]) / 4
@@ -129,7 +128,7 @@ def edges(images: Tensor) -> Tensor:
 
 
 def grow(mask: Tensor, radius: float) -> Tensor:
-    """Bools (N, H, W): all pixels within `radius` of those that are set."""
+    """Dilate a mask (N, H, W) by a disc of this radius in pixels."""
     reach = int(radius)
     at = torch.arange(-reach, reach + 1, device=mask.device)
     disc = (at[:, None] ** 2 + at ** 2 <= radius ** 2).float()[None, None]
@@ -139,8 +138,8 @@ def grow(mask: Tensor, radius: float) -> Tensor:
 def edge_f1(found: Tensor, wanted: Tensor, tolerance: float) -> Tensor:
     """F1 of edges `found` against edges `wanted`, both bools (N, H, W): (N,) in 0…1.
 
-    Precision is the share of what was found that lies within `tolerance` pixels of something wanted, recall the share
-    of what is wanted that lies so near to something found. 1 where neither has an edge, 0 where only one has.
+    Precision is the share of found edges that lie within `tolerance` pixels of a wanted one; recall is the share of
+    wanted edges that lie within `tolerance` pixels of a found one. 1 where neither has edges, 0 where only one has.
     """
     def share(of: Tensor, near: Tensor) -> Tensor:
         return (of & grow(near, tolerance)).flatten(1).sum(1) / of.flatten(1).sum(1).clamp(min=1)
@@ -152,7 +151,7 @@ def edge_f1(found: Tensor, wanted: Tensor, tolerance: float) -> Tensor:
 
 
 def tolerance_of(height: int, width: int) -> float:
-    """How many pixels edges may be off: 2 at 128×128, in proportion at other sizes, at least 1."""
+    """By how many pixels edges may differ: 2 at 128×128, in proportion at other sizes, at least 1."""
     return max(1.0, TOLERANCE * min(height, width))
 
 
@@ -239,7 +238,7 @@ def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
 
 
 def _pattern(kind: str, period: float, angle: float, share: float, side: int) -> Tensor:
-    """Where the second colour of a pattern goes: (side, side) of 0 to 1, `period` and `side` in pixels."""
+    """The share of a pattern's second colour in each pixel, (side, side) in [0, 1]; `period` and `side` in pixels."""
     fine = 3   # pixels on the edge of a figure are partly covered
     at = (torch.arange(side * fine) + 0.5) / (fine * period)
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -257,7 +256,7 @@ def _pattern(kind: str, period: float, angle: float, share: float, side: int) ->
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# How many kinds there are
+# Diversity
 # ---------------------------------------------------------------------------------------------------------------------
 
 def entropy(kinds: Sequence) -> float:
@@ -267,7 +266,7 @@ def entropy(kinds: Sequence) -> float:
 
 
 def mean_squared_difference(pictures: Tensor) -> float:
-    """Mean squared ΔE of the pixels of two pictures, over all pairs of pictures (N, C, H, W); 0 for a single one."""
+    """Mean squared ΔE between corresponding pixels, over all pairs of images (N, C, H, W); 0 for a single one."""
     if len(pictures) < 2:
         return 0.0
     lab = to_lab(pictures.float())
@@ -281,7 +280,7 @@ def mean_pair_difference(colours: Tensor) -> float:
 
 
 class Coverage(NamedTuple):
-    """Share of the real kinds that are reached, and share of the samples whose kind no real one has."""
+    """Share of the real kinds that samples reach, and share of the samples whose kind does not occur among the real."""
     reached: float
     outside: float
 
@@ -294,10 +293,10 @@ def coverage(samples: Sequence, real: Sequence) -> Coverage:
 
 
 def expected_coverage(real: Sequence, n: int) -> Coverage:
-    """What n more real pictures should reach, by the frequencies of the real kinds.
+    """The coverage to expect of n further real images, from the frequencies of the real kinds.
 
-    A kind of share p is met by n pictures with the chance 1 - (1 - p)^n; a new picture is of a kind not yet seen about
-    as often as a kind was seen but once (Good and Turing).
+    A kind of frequency p occurs among n images with probability 1 - (1 - p)^n. The probability that a new image is of
+    an unseen kind is estimated by the share of kinds that occurred once (Good and Turing).
     """
     counts = [list(real).count(kind) for kind in set(real)]
     reached = sum(1 - (1 - count / len(real)) ** n for count in counts) / len(counts)

@@ -1,8 +1,8 @@
-"""The figures of one direction of a model that need no other network: from pixels, true factors, and its own codes.
+"""Metrics of one translation direction that need no other network: from pixels, true factors and the model's own codes.
 
-Each metric is a function of what was observed of a model, `Observations`; its docstring is its definition, and is
-printed with it. The same functions of `real_seen`, whose outputs are real pictures, give the ceilings, and of an
-untrained model the floors.
+Each metric is a function of `Observations`, which `observe` collects from a model's outputs. A metric's docstring is
+its definition and is printed with its value. Applied to `real_seen`, whose "outputs" are real images, the same
+functions give the best values that can be expected; applied to an untrained model, the worst.
 """
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +28,10 @@ GROUPS_OF_REAL = 100              # groups of ten real pictures that stand for t
 
 
 class Model:
-    """Both directions of a checkpoint: translation, and what of it encodes and decodes within a domain.
+    """A checkpoint as the metrics need it: translation in one direction, and encoding and reconstruction in both
+    domains.
 
-    Args and errors as for `Translator`.
+    Arguments and errors are those of `Translator`.
     """
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
@@ -69,18 +70,20 @@ def untrained_model(config: dict, a2b: bool, trainer: str, device: torch.device,
 
 
 class TestImages:
-    """The test images of a direction: inputs, what guides them, and the true factors where the data was drawn.
+    """The test images of one direction: inputs, example images, and the true factors where the data was drawn.
 
-    All are resized by the config's `new_size` and cropped from the centre to its crop.
+    All images are resized to the config's `new_size` and cropped from the centre to its crop size.
 
     Args:
         config: as `config.load_config` returns it.
-        num_inputs: the first so many inputs are translated.
-        seed: of the guides: each input is guided by a picture of the target domain that is not its own counterpart.
-        dirty_root: a folder whose testA (or testB) holds the same inputs with dirt on them, under the same names.
+        num_inputs: how many inputs to translate, from the first one on.
+        seed: of the choice of example images: each input gets an image of the target domain other than its own
+            counterpart.
+        dirty_root: a folder whose testA (or testB) holds corrupted versions of the inputs under the same names.
 
     Raises:
-        BadInput: there are no test images, no dirty twin of one of them, or a factors_test.json that was not drawn.
+        BadInput: there are no test images, an input has no corrupted version in `dirty_root`, or factors_test.json is
+            not a file that scripts/draw_demo_data.py wrote.
     """
 
     __test__ = False   # pytest takes the name for a test's
@@ -113,7 +116,7 @@ class TestImages:
 
     @property
     def has_colours(self) -> bool:
-        """Whether outputs have a body whose colour and pattern are known."""
+        """Whether the true colour and pattern of each test image are known."""
         return bool(self.counterparts) and self.target == 'b' and self.config['input_dim_b'] == 3 and \
             all(path.name in self.factors for path in self.targets)
 
@@ -125,47 +128,47 @@ class TestImages:
                             for path in paths])
 
     def read_dirty(self, paths: Sequence[Path]) -> Tensor:
-        """The dirty twins of inputs: (N, C, H, W) in [-1, 1]."""
+        """The corrupted versions of inputs: (N, C, H, W) in [-1, 1]."""
         return self.read(self.source, [self.dirty_twins[path] for path in paths])
 
     def factors_of(self, path: Path) -> Factors:
-        """The true factors of a test picture."""
+        """The true factors of a test image."""
         return self.factors[path.name]
 
     def mask_of(self, path: Path) -> Tensor:
-        """Where the object of a test picture has its body: bools (H, W)."""
+        """The mask of the object's body in a test image: (H, W), bool."""
         if path.name not in self._masks:
             factors = self.factors[path.name]
             self._masks[path.name] = factors.body_mask(new_size_of(self.config, 'b'), self.height, self.width)
         return self._masks[path.name]
 
     def batches(self, num_outputs: int) -> Iterator[range]:
-        """The inputs' positions, in batches whose outputs, so many each, may lie in memory together."""
+        """The positions of the inputs, in batches such that `num_outputs` outputs of each fit into memory."""
         size = max(1, PIXELS_HELD // (num_outputs * self.height * self.width))
         return (range(i, min(i + size, len(self.inputs))) for i in range(0, len(self.inputs), size))
 
 
 @dataclass
 class Observations:
-    """What was seen of a model's outputs: lists with an entry for each input, empty where there is no such thing.
+    """What `observe` measures on a model's outputs: lists with one entry per input, empty where it does not apply.
 
-    Looks are (palette, pattern) of the body of a picture.
+    `sampled` and `guided` hold the colours and the pattern of the object's body in each output.
     """
     f1_sampled: list[float] = field(default_factory=list)
     f1_guided: list[float] = field(default_factory=list)
     sampled: list[list[tuple[Palette, str]]] = field(default_factory=list)
     guided: list[tuple[Palette, str]] = field(default_factory=list)
-    wanted: list[Factors] = field(default_factory=list)        # of the pictures that guided
-    spread: list[float] = field(default_factory=list)          # squared ΔE of the samples' pixels
+    wanted: list[Factors] = field(default_factory=list)        # true factors of the example images
+    spread: list[float] = field(default_factory=list)          # mean squared ΔE between pixels of sampled outputs
     recon_source: list[float] = field(default_factory=list)
     recon_target: list[float] = field(default_factory=list)
-    styles: list[Tensor] = field(default_factory=list)         # put into the samples: (S, style_dim)
-    found_styles: list[Tensor] = field(default_factory=list)   # encoded from them
-    content_error: list[float] = field(default_factory=list)   # of the samples, relative
+    styles: list[Tensor] = field(default_factory=list)         # sampled styles, (S, style_dim)
+    found_styles: list[Tensor] = field(default_factory=list)   # styles encoded from the outputs, (S, style_dim)
+    content_error: list[float] = field(default_factory=list)   # relative error of the content code after translation
 
 
 def look_at(picture: Tensor, mask: Tensor) -> tuple[Palette, str] | None:
-    """Palette and pattern of the masked part of a picture (3, H, W) in [-1, 1]; None where nothing is left of it."""
+    """Main colours and pattern of the masked part of an image (3, H, W) in [-1, 1]; None where the mask is empty."""
     if not mask.any():
         return None
     lab = to_lab(picture[None].cpu())[0]
@@ -176,13 +179,14 @@ def look_at(picture: Tensor, mask: Tensor) -> tuple[Palette, str] | None:
 def observe(model: Model, images: TestImages, seed: int, name: str,
             visit: Callable[[range, Tensor, Tensor, Tensor | None], None] = lambda *_: None, dirty: bool = False
             ) -> Observations:
-    """Translate the inputs with sampled styles and with those of their guides, and look at what comes out.
+    """Translate the inputs with sampled styles and with the styles of their example images, and measure the outputs.
 
     Args:
         seed: of the sampled styles.
         name: of the progress bar.
-        visit: is called with each batch: positions, inputs (N, C, H, W), samples (N, S, C, H, W), guided (N, C, H, W).
-        dirty: give the model the inputs' dirty twins; what comes out is still held against the clean ones.
+        visit: called for each batch with positions, inputs (N, C, H, W), sampled outputs (N, S, C, H, W) and guided
+            outputs (N, C, H, W) or None.
+        dirty: translate the corrupted versions of the inputs; outputs are still compared with the clean inputs.
     """
     seen, generator = Observations(), torch.Generator().manual_seed(seed)
     sampled, guides = model.forward.samples, model.method.guided
@@ -227,7 +231,7 @@ def observe(model: Model, images: TestImages, seed: int, name: str,
 
 
 def _see_codes(seen: Observations, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
-    """Whether content and style are found again in the outputs; of an input's first two outputs, to be quick."""
+    """Encode outputs again and record the errors of content (of two outputs per input, to save time) and style."""
     if model.method.autoencodes:
         content = model.content(x)
         few = min(2, outputs.shape[1])
@@ -241,10 +245,11 @@ def _see_codes(seen: Observations, model: Model, x: Tensor, outputs: Tensor, sty
 
 
 def real_seen(images: TestImages, seed: int) -> Observations:
-    """What would be seen of a perfect model: the inputs' true counterparts, and real pictures for samples.
+    """Observations of real images, as a perfect model would give them.
 
-    For ten samples of one input stand ten random real pictures, a hundred times (of whole pictures, a hundred pairs);
-    for the guided output, its guide.
+    The true counterpart of an input stands for its translation, groups of ten random real images stand for the ten
+    sampled outputs of one input (for pixel diversity: pairs of real images), and an example image for the output that
+    it guides.
     """
     seen, generator = Observations(), torch.Generator().manual_seed(seed)
     tolerance = tolerance_of(images.height, images.width)
@@ -269,117 +274,117 @@ def real_seen(images: TestImages, seed: int) -> Observations:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The figures
+# The metrics
 # ---------------------------------------------------------------------------------------------------------------------
 
 def content_kept(seen: Observations) -> float:
-    """Edge F1 of the sampled outputs against their input, 0…1: edges are local maxima of the CIELAB slope above ΔE 12,
-    and count as the same within 2 pixels at 128 (in proportion elsewhere, at least 1). Real: the input's true
-    counterpart, whose pattern has edges that no drawing shows."""
+    """F1 score of the edges of sampled outputs against the edges of their input, 0…1. Edges are local maxima of the
+    CIELAB gradient above ΔE 12; two edges agree within 2 pixels at 128×128 (in proportion at other sizes, at least 1).
+    Real: the input's true counterpart, whose pattern has edges that are not in the input."""
     return mean(seen.f1_sampled)
 
 
 def content_kept_guided(seen: Observations) -> float:
-    """As content kept, of the outputs with a guide's style."""
+    """As content kept, for outputs with the style of an example image."""
     return mean(seen.f1_guided)
 
 
 def colour_error(seen: Observations) -> float:
-    """ΔE (CIE 1976) between the body colour of the guided output and the true one of the picture that guides it. The
-    body colour is the commoner of two colours within the body's mask, of about equally common ones the nearer. Real:
-    the guide itself, so the error of measuring."""
+    """ΔE (CIE 1976) between the body colour of a guided output and the true body colour of its example image. The body
+    colour is the more frequent of two main colours within the body's mask; of two about equally frequent ones, the one
+    nearer to the true colour. Real: the example image itself, which gives the error of the measurement."""
     return mean([look.difference(wanted.body_lab) for (look, _), wanted in zip(seen.guided, seen.wanted, strict=True)])
 
 
 def colour_error_sampled(seen: Observations) -> float:
-    """As colour error, of the outputs with sampled styles against the same guides: what chance gives. Real: real
-    pictures drawn at random."""
+    """As colour error, for outputs with sampled styles against the same example images: the value of chance. Real: real
+    images drawn at random."""
     return mean([look.difference(wanted.body_lab)
                  for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for look, _ in looks])
 
 
 def colour_error_ratio(seen: Observations) -> float:
-    """Colour error of guided outputs over that of sampled ones: 1 where a guide's style is not followed at all."""
+    """Colour error of guided outputs divided by that of sampled ones: 1 where the example's style has no effect."""
     return colour_error(seen) / max(colour_error_sampled(seen), 1e-9)
 
 
 def pattern_agreement(seen: Observations) -> float:
-    """Share of guided outputs whose pattern is that of the picture that guides them: plain, stripes, dots, checks or
-    zigzag, told by which pattern's autocorrelation fits that of the body. Real: the guide itself, so the accuracy of
-    telling."""
+    """Share of guided outputs with the same pattern as their example image: plain, stripes, dots, checks or zigzag,
+    recognised by the autocorrelation of the body. Real: the example image itself, which gives the accuracy of the
+    recognition."""
     return mean([float(pattern == wanted.pattern)
                  for (_, pattern), wanted in zip(seen.guided, seen.wanted, strict=True)])
 
 
 def pattern_agreement_sampled(seen: Observations) -> float:
-    """As pattern agreement, of outputs with sampled styles: what chance gives."""
+    """As pattern agreement, for outputs with sampled styles: the value of chance."""
     return mean([float(pattern == wanted.pattern)
                  for looks, wanted in zip(seen.sampled, seen.wanted, strict=False) for _, pattern in looks])
 
 
 def colour_diversity(seen: Observations) -> float:
-    """Mean ΔE (CIE 1976) of body colours over all pairs of 10 samples of one input. Real: 10 random real pictures."""
+    """Mean ΔE (CIE 1976) of body colours over all pairs of 10 outputs of one input. Real: 10 random real images."""
     return mean([image_features.mean_pair_difference(torch.stack([look.main for look, _ in looks]))
                  for looks in seen.sampled])
 
 
 def pixel_diversity(seen: Observations) -> float:
-    """Mean squared ΔE (CIE 1976) of the pixels over all pairs of 10 samples of one input; squared, as LPIPS squares
-    differences of features, so that noise which no eye sees (ΔE up to about 2) counts for next to nothing. Real: two
-    random real pictures, of different objects."""
+    """Mean squared ΔE (CIE 1976) between corresponding pixels over all pairs of 10 outputs of one input. It is squared,
+    as LPIPS squares differences of features, so that invisible noise (ΔE up to about 2) has almost no weight. Real: two
+    random real images, of different objects."""
     return mean(seen.spread)
 
 
 def pattern_entropy(seen: Observations) -> float:
-    """Entropy in bits of the patterns of 10 samples of one input. Real: 10 random real pictures."""
+    """Entropy in bits of the patterns of 10 outputs of one input. Real: 10 random real images."""
     return mean([image_features.entropy([pattern for _, pattern in looks]) for looks in seen.sampled])
 
 
 def samples_for_coverage(seen: Observations) -> list[tuple[int, int]]:
-    """The bins of 100 samples, spread over as many inputs as there are."""
+    """The colour bins of 100 sampled outputs, spread over all inputs."""
     each = -(-COVERAGE_SAMPLES // len(seen.sampled))
     bins = [colour_bin(looks[j][0].main) for j in range(min(each, len(seen.sampled[0]))) for looks in seen.sampled]
     return bins[:COVERAGE_SAMPLES]
 
 
 def coverage(seen: Observations, real: Observations) -> float:
-    """Share of the bins of real body colours, 8 hues (and grey) × 3 lightnesses in CIELAB, that 100 samples reach,
-    spread over the inputs. Real: what as many more real pictures would reach, by the bins' frequencies."""
+    """Share of the colour bins of real images (8 hues and grey × 3 levels of lightness in CIELAB) that 100 sampled
+    outputs reach. Real: what 100 further real images are expected to reach, from the frequencies of the bins."""
     return image_features.coverage(samples_for_coverage(seen), real_bins(real)).reached
 
 
 def outside(seen: Observations, real: Observations) -> float:
-    """Share of these 100 samples whose bin no real picture of the test set has. Real: expected of new real ones."""
+    """Share of these 100 outputs whose colour bin no real test image has. Real: the expected share of new images."""
     return image_features.coverage(samples_for_coverage(seen), real_bins(real)).outside
 
 
 def real_bins(real: Observations) -> list[tuple[int, int]]:
-    """The bins of the real test pictures."""
+    """The colour bins of the real test images."""
     return [colour_bin(look.main) for look, _ in real.guided]
 
 
 def recon_source(seen: Observations) -> float:
-    """L1 between a test picture of the source domain and itself, encoded and decoded there; values in [-1, 1]."""
+    """L1 error of reconstructing a test image of the source domain; values in [-1, 1]."""
     return mean(seen.recon_source)
 
 
 def recon_target(seen: Observations) -> float:
-    """L1 between a test picture of the target domain and itself, encoded and decoded there; values in [-1, 1]."""
+    """L1 error of reconstructing a test image of the target domain; values in [-1, 1]."""
     return mean(seen.recon_target)
 
 
 def content_recovery(seen: Observations) -> float:
-    """L1 between the input's content code and the one encoded from an output, relative to the code's mean size."""
+    """L1 distance between the content code of an input and that of its output, divided by the code's mean magnitude."""
     return mean(seen.content_error)
 
 
 def style_recovery(seen: Observations) -> float:
-    """L1 between a sampled style and the one encoded from the output; two independent styles differ by 1.13."""
+    """L1 distance between a sampled style and the style encoded from the output; of two independent styles: 1.13."""
     return (torch.cat(seen.found_styles) - torch.cat(seen.styles)).abs().mean().item()
 
 
 def style_correlation(seen: Observations) -> float:
-    """Correlation between a sampled style and the one encoded from the output, mean over the style's dimensions."""
+    """Correlation between a sampled style and the style encoded from the output, averaged over the dimensions."""
     styles, found = (torch.cat(codes).double() for codes in (seen.styles, seen.found_styles))
     styles, found = styles - styles.mean(0), found - found.mean(0)
     return ((styles * found).sum(0) / (styles.norm(dim=0) * found.norm(dim=0)).clamp(min=1e-12)).mean().item()
@@ -392,11 +397,12 @@ def mean(values: Sequence[float]) -> float:
 
 @torch.inference_mode()
 def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor]:
-    """What style codes know of the true factors of the real test pictures of the target domain.
+    """How style codes of real test images of the target domain depend on the images' true factors.
 
     Returns:
-        Correlation of each dimension with each of `factors.FACTORS` (style_dim, factors), and the share of each
-        factor's variance that all dimensions together explain of a picture left out (factors,).
+        Correlation of each style dimension with each factor of `ground_truth.FACTORS`, (style_dim, factors); and for
+        each factor the share of its variance that a linear regression on all dimensions explains, cross-validated,
+        (factors,).
     """
     codes = [model.forward.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
     factors = [images.factors_of(path) for path in images.targets]
