@@ -245,7 +245,7 @@ def test_a_pool_of_no_size_passes_on_and_a_batch_is_taken_image_by_image():
     assert ImagePool(0).swap(numbered(7, 8)).flatten().tolist() == [7, 8]
     pool = ImagePool(3)
     assert pool.swap(numbered(1, 2)).flatten().tolist() == [1, 2]
-    assert len(pool.images) == 2
+    assert len(pool.content()) == 2
 
 
 def test_a_pool_keeps_no_numbers_that_are_not_finite_nor_a_graph():
