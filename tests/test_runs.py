@@ -280,6 +280,29 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninter
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
+def test_a_full_disk_before_the_first_snapshot_does_not_speak_of_one(data, tmp_path):
+    patch = ('def full(*_): raise OSError(28, "No space left on device")\n'
+             'snapshots.write_file = full')
+    done = train(write_config(tmp_path, data, max_iter=4, num_workers=0), tmp_path, program=broken_train(patch))
+    assert done.returncode == 4 and 'no snapshot is written yet' in done.stderr, done.stderr
+
+
+def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data, tmp_path):
+    config = write_config(tmp_path, data, max_iter=20, num_workers=0, keep_snapshots=1)
+    patch = ('honest = trainer.MUNIT_Trainer.update\n'
+             'def update(self, x_a, x_b):\n'
+             '    losses = honest(self, x_a, x_b)\n'
+             '    if self.iteration == 6:\n'
+             '        next(self.gen_a.parameters()).data.fill_(float("nan"))\n'
+             '    return losses\n'
+             'trainer.MUNIT_Trainer.update = update')
+    done = train(config, tmp_path, program=broken_train(patch))
+    assert done.returncode == 3 and 'Traceback' not in done.stderr
+    assert 'step 8: weights or moments are not finite' in done.stderr
+    assert [path.name for path in (tmp_path / 'outputs/tiny/checkpoints').glob('gen_*')] == ['gen_00000004.pt']
+    assert train(config, tmp_path, '--resume').returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == 'win32', reason='no such limits')
 @pytest.mark.parametrize('room', [0, 150_000])   # for the log; for the first checkpoint
 def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):

@@ -391,13 +391,16 @@ def mean(values: Sequence[float]) -> float:
 
 
 @torch.inference_mode()
-def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor]:
+def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor | None]:
     """What style codes know of the true factors of the real test pictures of the target domain.
 
     Returns:
         Correlation of each dimension with each of `factors.FACTORS` (style_dim, factors), and the share of each
-        factor's variance that all dimensions together explain of a picture left out (factors,).
+        factor's variance that all dimensions together explain of a picture left out (factors,); None in its place where
+        a line fits all pictures but one by chance.
     """
     codes = [model.forward.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
     factors = [images.factors_of(path) for path in images.targets]
-    return correlations(torch.stack(codes), factors), explained(torch.stack(codes), factors)
+    styles = torch.stack(codes)
+    several = len(styles) > styles.shape[1] + 1
+    return correlations(styles, factors), explained(styles, factors) if several else None
