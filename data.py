@@ -51,8 +51,8 @@ logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on od
 # ---------------------------------------------------------------------------------------------------------------------
 
 def list_folder(folder: str | Path) -> list[Path]:
-    """All image files under `folder`, searched recursively, sorted by the text of their paths as in the original: `a-b/x` is
-    before `a/x`.
+    """All image files under `folder`, searched recursively, sorted by the text of their paths as in the original, so
+    `a-b/x` comes before `a/x`.
 
     Raises:
         BadInput: there is no such folder, it cannot be read, or there is no image in it.

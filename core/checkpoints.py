@@ -21,8 +21,8 @@ class NotFiniteFile(BadInput):
     """A checkpoint of the right names and shapes holds numbers that no network can have."""
 
 
-def write_file(content: dict, path: Path) -> int:
-    """Write a checkpoint and have it on the disk; its checksum.
+def write_file(content: dict, path: Path, with_checksum: bool = True) -> int:
+    """Write a checkpoint and have it on the disk; its checksum, or 0 where none is wanted.
 
     Raises:
         OSError: the disk is full, or fails.
@@ -33,7 +33,7 @@ def write_file(content: dict, path: Path) -> int:
         file.write(memory.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    return zlib.crc32(memory.getbuffer())
+    return zlib.crc32(memory.getbuffer()) if with_checksum else 0
 
 
 def put_file(content: dict, path: Path, flag: str) -> None:

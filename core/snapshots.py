@@ -46,7 +46,8 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
     state = {**state, 'step': step}
     try:
         checksums = {names[kind].name: write_file(networks[kind], _beside(names[kind])) for kind in networks}
-        write_file({**state, 'checksums': checksums, 'seal': seal_of(state)}, _beside(names['state']))
+        write_file({**state, 'checksums': checksums, 'seal': seal_of(state)}, _beside(names['state']),
+                   with_checksum=False)   # the seal is its own
         for path in names.values():
             os.replace(_beside(path), path)
         _name_as_the_original(names['state'])
