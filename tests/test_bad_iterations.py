@@ -50,9 +50,12 @@ def assert_same(found: dict, wanted: dict) -> None:
     assert not different
 
 
-def inject(trainer, place: str, value: float, monkeypatch) -> None:
-    """Let the next iterations meet `value` at a place."""
-    network = next(iter(trainer._parts()[place.split()[-1] if 'dis' in place or 'gen' in place else 'dis'].values()))
+def inject(trainer, place: str, value: float, monkeypatch, rng=None) -> None:
+    """Let the next iterations meet `value` at a place: in the first network, layer or buffer, or in one that `rng`
+    chooses.
+    """
+    choose = rng.choice if rng else lambda several: several[0]
+    network = choose([*trainer._parts()[place.split()[-1] if 'dis' in place or 'gen' in place else 'dis'].values()])
     if 'objective' in place or 'loss' in place:
         name = 'gen_losses' if 'objective' in place else 'dis_loss'
         honest, constant = getattr(trainer, name), 'constant' in place
@@ -65,16 +68,17 @@ def inject(trainer, place: str, value: float, monkeypatch) -> None:
 
         monkeypatch.setattr(trainer, name, spoilt)
     elif 'gradient' in place:
-        parameter = [p for p in network.parameters() if p.requires_grad][-1]
+        parameter = choose([p for p in network.parameters() if p.requires_grad])
         hook = parameter.register_hook(lambda gradient: gradient * value)
         monkeypatch.callbacks.append(hook.remove)
     elif 'activation' in place:
-        layer = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)][0]
+        layer = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))   # some are not run
         hook = layer.register_forward_hook(lambda module, _, output: output * value)
         monkeypatch.callbacks.append(hook.remove)
     else:
         touched = [tensor for tensor in trainer._statistics() if tensor.is_floating_point()]
-        hook = network.register_forward_hook(lambda *_: (touched[0].data.fill_(value), None)[1])
+        buffer = choose(touched)
+        hook = network.register_forward_hook(lambda *_: (buffer.data.fill_(value), None)[1])
         monkeypatch.callbacks.append(hook.remove)
 
 

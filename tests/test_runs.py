@@ -414,6 +414,31 @@ def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
     assert 'the second machine is on fire' in done.stderr
 
 
+def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(data, tmp_path):
+    """The gradients are finite here: of a constant there are none. Each process says what it skipped."""
+    config = write_config(tmp_path, data, max_iter=4, num_workers=0)
+    program = tmp_path / 'broken_train.py'
+    program.write_text('import os, sys\n' f'sys.path.insert(0, {str(ROOT)!r})\n'
+                       'import train, trainer\nfrom engine.cli import run_command\n'
+                       'honest, end = trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration\n'
+                       'def losses(self, *arguments):\n'
+                       '    terms, objective = honest(self, *arguments)\n'
+                       '    bad = self.iteration == 2 and os.environ["RANK"] == "1"\n'
+                       '    return terms, objective + (float("nan") if bad else 0)\n'
+                       'def told(self):\n'
+                       '    end(self)\n'
+                       '    weight = next(self.gen_a.parameters()).sum().item()\n'
+                       f'    with open({str(tmp_path)!r} + "/" + os.environ["RANK"], "a") as file:\n'
+                       '        print(int(self.bad_steps), repr(weight), file=file)\n'
+                       'trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration = losses, told\n'
+                       'run_command(train.main)\n')
+    done = train(config, tmp_path, '--batch_size', 2, program=(*TORCHRUN[:-1], str(program)))
+    assert done.returncode == 0, done.stderr
+    one, two = ((tmp_path / rank).read_text().splitlines() for rank in '01')
+    assert one == two and [line.split()[0] for line in one] == ['0', '1', '1', '1']
+    assert one[0].split()[1] == one[1].split()[1] != one[2].split()[1]
+
+
 def test_a_run_of_two_processes_stops_at_a_signal_and_resumes_bit_for_bit(data, tmp_path):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
     (tmp_path / 'one').mkdir()
