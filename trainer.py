@@ -272,9 +272,9 @@ class Trainer(nn.Module):
         """What an iteration changes beside weights and moments: buffers of the networks (batch norm's statistics),
         spectral norm's u and v, and the norms of past gradients.
         """
-        networks = [network for parts in self._parts().values() for network in parts.values()]
-        constant = [p for kind in ('gen', 'dis') for network in self._parts()[kind].values()
-                    for p in network.parameters() if not p.requires_grad]
+        parts = self._parts()
+        networks = [network for of_kind in parts.values() for network in of_kind.values()]
+        constant = [p for dis in parts['dis'].values() for p in dis.parameters() if not p.requires_grad]
         return [*constant, *(buffer for part in (*networks, self.clips) for buffer in part.buffers())]
 
     def corrupted(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:

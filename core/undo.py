@@ -26,7 +26,8 @@ class Undo:
         """
         tensors = [tensor.detach() for tensor in tensors]
         copies = self.copies.get(name, [])
-        if [(c.shape, c.dtype, c.device) for c in copies] != [(t.shape, t.dtype, t.device) for t in tensors]:
+        if [copy.shape for copy in copies] != [tensor.shape for tensor in tensors] or any(
+                copy.device != tensor.device for copy, tensor in zip(copies[:1], tensors, strict=False)):
             copies = self.copies[name] = [torch.empty_like(tensor) for tensor in tensors]
         if tensors:
             torch._foreach_zero_(copies) if as_zero else torch._foreach_copy_(copies, tensors)
