@@ -51,28 +51,31 @@ logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on od
 # ---------------------------------------------------------------------------------------------------------------------
 
 def list_folder(folder: str | Path) -> list[Path]:
-    """All image files under `folder`, searched recursively, sorted by path.
+    """All image files under `folder`, searched recursively, sorted by the text of their paths as in the original, so
+    `a-b/x` comes before `a/x`.
 
     Raises:
-        BadInput: there is no such folder, or no image in it.
+        BadInput: there is no such folder, it cannot be read, or there is no image in it.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
         raise BadInput(f'{shown(folder)}: no such folder')
     paths, folders = [], [folder]
     while folders:
+        inside = folders.pop()
         try:
-            with os.scandir(folders.pop()) as entries:
+            with os.scandir(inside) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):   # links to folders may go round in a circle
                         folders.append(Path(entry.path))
                     elif Path(entry.name).suffix.lower() in EXTENSIONS and os.path.isfile(entry.path):
                         paths.append(Path(entry.path))
-        except OSError:   # what may not be looked into holds no images for us
-            continue
+        except OSError as error:   # a subfolder that may not be looked into holds no images for us
+            if inside is folder:
+                raise BadInput(f'{shown(folder)}: cannot be read ({error.strerror or error})') from None
     if not paths:
         raise BadInput(f'{shown(folder)}: holds no images ({", ".join(EXTENSIONS)}, in either case)')
-    return sorted(paths)
+    return sorted(paths, key=str)
 
 
 def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:

@@ -129,6 +129,10 @@ def main(argv: list[str] | None = None) -> None:
         rows += score_figures(classifier, model, images, opts.seed)
     told = style_table(model, untrained, images) if images.has_colours and model.method.guided else None
     left_out += own_left_out(images, opts)
+    if told and told.explained is None:
+        dimensions = len(told.correlations)
+        left_out.append(f'explained variance of true factors: left out: {len(images.targets)} real test pictures are '
+                        f'too few for {dimensions} style dimensions, which would explain anything; {dimensions + 2} do')
 
     settings = describe(opts, images, device)
     print_table(rows, told, settings, left_out)
@@ -383,10 +387,12 @@ def score_figures(tool: Tool, model: own_metrics.Model, images: own_metrics.Test
 
 
 class StyleTable(NamedTuple):
-    """Correlations of style dimensions with true factors (style_dim, factors), and what they explain (factors,)."""
+    """Correlations of style dimensions with true factors (style_dim, factors), and what they explain (factors,), where
+    there are enough pictures to say.
+    """
     correlations: Tensor
-    explained: Tensor
-    explained_untrained: Tensor
+    explained: Tensor | None
+    explained_untrained: Tensor | None
 
 
 def style_table(model: own_metrics.Model, untrained: own_metrics.Model, images: own_metrics.TestImages) -> StyleTable:
@@ -425,9 +431,10 @@ def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, lef
         print(' ' * 12 + ''.join(f'{name:>11}' for name in ground_truth.FACTORS))
         for number, line in enumerate(told.correlations.tolist()):
             print(f'dimension {number:2}' + ''.join(f'{value:11.2f}' for value in line))
-        for name, line in (('explained', told.explained), ('untrained', told.explained_untrained)):
-            print(f'{name:12}' + ''.join(f'{value:11.2f}' for value in line.tolist()))
-        print("(explained: share of a factor's variance that all dimensions tell of a picture left out)")
+        if told.explained is not None and told.explained_untrained is not None:
+            for name, line in (('explained', told.explained), ('untrained', told.explained_untrained)):
+                print(f'{name:12}' + ''.join(f'{value:11.2f}' for value in line.tolist()))
+            print("(explained: share of a factor's variance that all dimensions tell of a picture left out)")
     print()
     for number, row in enumerate(rows, start=1):
         network = f' {row.backbone}; weights: {row.weights}.' if row.backbone != 'none' else ''
@@ -445,8 +452,8 @@ def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings
     common = {key: settings[key] for key in ('resolution', 'seed', 'num_inputs')}
     content = {'settings': settings, 'figures': [{**row._asdict(), **common} for row in rows], 'left_out': left_out}
     if told:
-        content['style_factors'] = {'factors': ground_truth.FACTORS, **{key: value.tolist()
-                                                                   for key, value in told._asdict().items()}}
+        content['style_factors'] = {'factors': ground_truth.FACTORS, **{
+            key: value.tolist() for key, value in told._asdict().items() if value is not None}}
     try:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     except OSError as error:

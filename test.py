@@ -9,6 +9,7 @@ import torch
 
 from core.errors import BadInput
 from core.files import make_folder, refuse_overwriting
+from data import new_size_of
 from engine.cli import TranslationParser, run_command
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
@@ -31,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     check_code_flags(opts)
     translator = open_translator(opts)
     image = translator.read(opts.input, translator.source, opts.new_size)
-    example = translator.read(opts.style, translator.target, opts.new_size) if opts.style else None
+    # As in the original: the example is resized as the input is, where the config gives each domain a size of its own.
+    size = new_size_of(translator.config, translator.source) if opts.new_size is None else opts.new_size
+    example = translator.read(opts.style, translator.target, size) if opts.style else None
     codes = given_codes(opts, translator)
     folder = make_folder(opts.output_folder, '--output_folder')
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core import snapshots
 from core.autograd_utils import backward_from_leaves, detach_leaves, eval_mode, frozen
-from core.checkpoints import find_vgg_weights, load_networks, load_vgg_weights
+from core.checkpoints import NotFiniteFile, find_vgg_weights, load_vgg_weights, read_networks
 from core.corruptions import NOISE_PARAMS, add_sketch_noise
 from core.distributed import average_gradients, share_of, world_size
 from core.ema import EMA, StyleStatistics
@@ -25,7 +25,10 @@ from core.errors import BadInput
 from core.gradient_clip import GradientClip
 from core.noise import Noise
 from core.precision import in_precision
+from core.run_state import MOMENTS
+from core.undo import Undo
 from engine.config_keys import MUNIT, UNIT, Schema, with_defaults
+from engine.divergence import DivergenceWatch
 from networks import AdaINGen, MsImageDis, VAEGen, Vgg16, checkpoint_activations, init_weights
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,6 +101,10 @@ def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Te
     return [fake for fake, _ in pairs], [real for _, real in pairs]
 
 
+def _moments_of(optimizer: torch.optim.Adam) -> list[Tensor]:
+    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What both methods share
 # ---------------------------------------------------------------------------------------------------------------------
@@ -133,6 +140,7 @@ class Trainer(nn.Module):
     bad_in_a_row: Tensor
     _bad: Tensor
     clips: Any   # nn.ModuleDict of `GradientClip`, 'gen' and 'dis'
+    steps_first = 'dis'   # of the two optimizers, in an iteration
 
     def __init__(self, config: dict):
         super().__init__()
@@ -167,12 +175,13 @@ class Trainer(nn.Module):
         self.ema = None          # the generators' averages, where there are any
         # Numbers that `save` writes and `resume` brings back, such as images drawn so far.
         self.progress: dict[str, Any] = {}
-        # Iterations in which a gradient was not finite, so that an optimizer did not step. Counted on the device of the
+        # Iterations with a loss or a gradient that was not finite, which changed nothing. Counted on the device of the
         # networks, so that nothing waits for a GPU.
         for name, kind in (('bad_steps', torch.long), ('bad_in_a_row', torch.long), ('_bad', torch.bool)):
             self.register_buffer(name, torch.zeros((), dtype=kind), persistent=False)
         self.clips = nn.ModuleDict({of: GradientClip(config['grad_clip'], config['grad_clip_factor'])
                                     for of in ('gen', 'dis')})
+        self.undo = Undo()
         return config
 
     def _adam(self, of: str, *networks: nn.Module) -> torch.optim.Adam:
@@ -242,16 +251,32 @@ class Trainer(nn.Module):
             self.ema.begin(self.iteration)
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict."""
-        self._bad.zero_()
+        """`dis_update`, then `gen_update`, on images (N, C, H, W) in [-1, 1]; their terms in one dict. If a loss or a
+        gradient of one of them is not finite, weights, moments and statistics stay what they were.
+        """
+        self._begin_iteration()
         codes = self.encode(*self.corrupted(x_a, x_b))
         losses = {**self.dis_update(x_a, x_b, codes), **self.gen_update(x_a, x_b, codes)}
-        self._count_bad()
+        self._end_iteration()
         return losses
 
-    def _count_bad(self) -> None:
+    def _begin_iteration(self) -> None:
+        self._bad.zero_()
+        self.undo.keep('statistics', self._statistics())
+
+    def _end_iteration(self) -> None:
+        self.undo.put_back(self._bad)
         self.bad_steps += self._bad
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
+
+    def _statistics(self) -> list[Tensor]:
+        """What an iteration changes beside weights and moments: buffers of the networks (batch norm's statistics),
+        spectral norm's u and v, and the norms of past gradients.
+        """
+        parts = self._parts()
+        networks = [network for of_kind in parts.values() for network in of_kind.values()]
+        constant = [p for dis in parts['dis'].values() for p in dis.parameters() if not p.requires_grad]
+        return [*constant, *(buffer for part in (*networks, self.clips) for buffer in part.buffers())]
 
     def corrupted(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
         """The images (N, C, H, W) as the encoders see them: those of the domain `dirty` are corrupted."""
@@ -277,8 +302,10 @@ class Trainer(nn.Module):
             loss = self.dis_loss(a, real, fake)
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
+        total = self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])
+        self._spread_doubt('dis', total)
         self._step('dis')
-        return {**losses, 'loss_dis_total': self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])}
+        return {**losses, 'loss_dis_total': total}
 
     def _step_generators(self, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_a, noise_b) -> dict:
         """Update the generators. The objective is a sum of two halves, one for the decoder of each domain: the graph of
@@ -297,14 +324,27 @@ class Trainer(nn.Module):
                 losses.update({name: term.detach() for name, term in terms.items()})
                 total = total + objective.detach()
         backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b)
+        self._spread_doubt('gen', total)
         stepped = self._step('gen')
         if self.ema:
             self.ema.update(self.gen_a, self.gen_b, stepped)
         return {**losses, 'loss_gen_total': total}
 
+    def _spread_doubt(self, of: str, loss: Tensor) -> None:
+        """Make a gradient NaN if the loss, or before the second step a statistic, is not finite: the gradients can be
+        finite all the same, and they are what the processes of a distributed run share.
+        """
+        doubt = loss.detach()
+        if of != self.steps_first:
+            statistics = [tensor for tensor in self.undo.kept.get('statistics', ()) if tensor.is_floating_point()]
+            doubt = torch.stack([doubt, *torch._foreach_norm(statistics)]).sum() if statistics else doubt
+        gradients = (p.grad for group in self._optimizers()[of].param_groups for p in group['params'])
+        next(gradient for gradient in gradients if gradient is not None).add_(0 * doubt)
+
     def _step(self, of: str) -> Tensor:
         """Step an optimizer, 'gen' or 'dis', with the gradients that have accumulated: their mean over all processes,
-        clipped as `grad_clip` says. If one of them is not finite, the optimizer does not step.
+        clipped as `grad_clip` says. If one of them is not finite, the optimizer does not step; within an iteration,
+        neither of the two does.
 
         Returns:
             Whether it stepped, as a tensor: reading it here would wait for a GPU.
@@ -312,15 +352,22 @@ class Trainer(nn.Module):
         optimizer = self._optimizers()[of]
         parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
         average_gradients(parameters)
-        finite = self.clips[of]([p.grad for p in parameters])
-        self._bad |= ~finite
+        bad = ~self.clips[of]([p.grad for p in parameters])
+        first = bool(self.undo.kept) and of == self.steps_first
+        if self.undo.kept:   # else one of the updates was called by itself
+            bad = self._bad.logical_or_(bad)
+        moments = _moments_of(optimizer)
+        if first:   # whether the other optimizer steps is not known yet
+            self.undo.keep('weights', parameters + moments)
         if self.config['fused']:
-            optimizer.found_inf = (~finite).float()   # type: ignore[attr-defined]   # the kernel reads it itself
+            optimizer.found_inf = bad.float()   # type: ignore[attr-defined]   # the kernel reads it itself
             optimizer.step()
-        elif finite:
+        elif not bad:
             optimizer.step()
+        if first and not moments:
+            self.undo.keep('first moments', _moments_of(optimizer), as_zero=True)
         optimizer.zero_grad()   # here, not before the next update: gradients of one take no memory during the other
-        return finite
+        return ~bad
 
     # -- save and resume ----------------------------------------------------------------------------------------------
 
@@ -345,6 +392,7 @@ class Trainer(nn.Module):
 
         Raises:
             OSError: the disk is full, or fails; earlier snapshots stay as they were.
+            NotFinite: weights or moments are NaN or infinite; nothing is written, and earlier snapshots stay.
         """
         networks = {kind: {name: network.state_dict() for name, network in parts.items()}
                     for kind, parts in self._parts().items()}
@@ -375,54 +423,87 @@ class Trainer(nn.Module):
             The step; 0 if the folder holds no snapshot.
 
         Raises:
-            BadInput: a file that does not fit the config.
+            BadInput: files that do not fit the config, or snapshots of which all are damaged.
         """
         folder = Path(folder)
-        step, passed_over = snapshots.newest(folder, before)
-        for line in passed_over:
+        found, weights = self._find_snapshot(folder, before)
+        for line in (*found.damaged, *found.incomplete):
             print(f'{folder}: passed over {line}', file=sys.stderr)
+        step = found.step
+        if step is None and found.damaged:
+            raise BadInput(f'{folder}: none of its snapshots can be used (see above); move the folder away to start a '
+                           f'new run')
         if step is None:
             return 0
-        for kind, networks in self._parts().items():
-            path = snapshots.file_of(folder, kind, step)
-            if kind == 'ema' and not path.exists():   # the run had none so far: it begins with the weights
-                path = snapshots.file_of(folder, 'gen', step)
-            load_networks(path, networks)
-        state = snapshots.read_state(folder, step)
-        if state:
-            for kind, optimizer in self._optimizers().items():
-                self._load_optimizer(kind, optimizer, state.get(kind), folder)
-        else:
-            print(f'{folder}: no state of optimizers for step {step}; moments start from zero', file=sys.stderr)
+        state = snapshots.state_of_original(folder, step) if found.state is None else found.state
+        optimizers = {of: self._fitting_state(of, state.get(of), folder) for of in self._optimizers()} if state else {}
         try:
-            self.progress = dict(state.get('progress', {}))
-            self.bad_steps.fill_(self.progress.pop('bad_steps', 0))
-            self.bad_in_a_row.fill_(self.progress.pop('bad_in_a_row', 0))
-            self._restore_display_styles(state.get('display_styles', {}))
-            self._restore_extra_state(state.get('memory', {}))
-            for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
-                self.clips[of].restore(memory)
+            self._restore_progress(state)
         except (TypeError, ValueError, AttributeError, RuntimeError, KeyError):
-            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run; move it away to '
-                           f'continue with fresh moments') from None
+            raise BadInput(f'{snapshots.file_of(folder, "state", step)}: not the state of a run with this config; move '
+                           f'it away to continue with fresh moments') from None
+        for kind, networks in self._parts().items():
+            for name, network in networks.items():
+                network.load_state_dict(weights[kind][name])
+        for of, moments in optimizers.items():
+            self._optimizers()[of].load_state_dict(moments)
+        if not state:
+            print(f'{folder}: no state of optimizers for step {step}; moments start from zero', file=sys.stderr)
         self.iteration = step
         return step
 
-    def _load_optimizer(self, of: str, optimizer: torch.optim.Adam, state: Any, folder: Path) -> None:
+    def _find_snapshot(self, folder: Path, before: int | None) -> tuple[snapshots.Found, dict]:
+        """The newest snapshot that can be used, and its weights by kind and network."""
+        found = snapshots.find(folder, before)
+        weights: dict[str, dict] = {}
+        if found.step is None:
+            return found, weights
         try:
-            own = optimizer.param_groups[0]
-            # How the steps are computed is not the file's to say, nor where their counts lie.
-            groups = [{**group, **{key: own[key] for key in ('fused', 'foreach', 'capturable')}}
-                      for group in state['param_groups']]
-            optimizer.load_state_dict({**state, 'param_groups': groups})
-            fits = all(p.shape == optimizer.state[p][moment].shape for group in optimizer.param_groups
-                       for p in group['params'] if p in optimizer.state for moment in ('exp_avg', 'exp_avg_sq'))
-        except (KeyError, ValueError, TypeError, AttributeError):
-            fits = False
+            for kind, networks in self._parts().items():
+                path = snapshots.file_of(folder, kind, found.step)
+                if kind == 'ema' and not path.exists():   # the run had none so far: it begins with the weights
+                    path = snapshots.file_of(folder, 'gen', found.step)
+                weights[kind] = read_networks(path, networks)
+        except NotFiniteFile as error:
+            older, weights = self._find_snapshot(folder, found.step)
+            return older._replace(damaged=[*found.damaged, f'step {found.step}: {error}', *older.damaged],
+                                  incomplete=found.incomplete + older.incomplete), weights
+        return found, weights
+
+    def _restore_progress(self, state: dict) -> None:
+        """Restore counts, display styles, norms of past gradients and what else a state holds beside moments."""
+        progress = dict(state.get('progress', {}))
+        if 'watch' in progress:
+            DivergenceWatch().restore(progress['watch'])   # whether it can be
+        self.bad_steps.fill_(progress.pop('bad_steps', 0))
+        self.bad_in_a_row.fill_(progress.pop('bad_in_a_row', 0))
+        self._restore_display_styles(state.get('display_styles', {}))
+        self._restore_extra_state(state.get('memory', {}))
+        for of, memory in state.get('grad_clip', {}).items():   # states of earlier versions have none
+            self.clips[of].restore(memory)
+        self.progress = progress
+
+    def _fitting_state(self, of: str, state: Any, folder: Path) -> dict:
+        """The moments of a file as a state of one of the optimizers. How steps are computed is the config's to say: all
+        but the moments is the optimizer's own.
+        """
+        optimizer = self._optimizers()[of]
+        self._set_hyperparameters(optimizer, of)   # the config may have changed since the file was written
+        own = optimizer.state_dict()['param_groups']
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        try:
+            places = [place for group in state['param_groups'] for place in group['params']]
+            moments = {i: {name: state['state'][place][name] for name in MOMENTS}
+                       for i, place in enumerate(places) if state['state']}
+            fits = len(places) == len(parameters) and len(state['state']) == len(moments) and all(
+                moments[i][name].shape == parameters[i].shape and moments[i][name].is_floating_point()
+                for i in moments for name in MOMENTS[1:])
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError):
+            fits, moments = False, {}
         if not fits:
             raise BadInput(f'{folder / "optimizer.pt"}: not the optimizer state of this config and trainer; '
                            f'move it away to continue with fresh moments')
-        self._set_hyperparameters(optimizer, of)   # the config may have changed since
+        return {'state': moments, 'param_groups': own}
 
     def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
         """The style codes of images (N, C, H, W) in [-1, 1], as (N, style_dim) by the letter of their domain; none
@@ -469,6 +550,9 @@ class MUNIT_Trainer(Trainer):
         if config.get('log_styles', False):
             style_dim = config['gen']['style_dim']
             self.style_statistics = nn.ModuleDict({name: StyleStatistics(style_dim) for name in 'ab'})
+
+    def _statistics(self) -> list[Tensor]:
+        return [*super()._statistics(), *(self.style_statistics.buffers() if hasattr(self, 'style_statistics') else ())]
 
     def _extra_state(self) -> dict:
         return {'style_statistics': self.style_statistics.state_dict()} if hasattr(self, 'style_statistics') else {}

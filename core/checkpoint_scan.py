@@ -97,7 +97,9 @@ def _scan_zip(file: _Sparing, size: int) -> None:
 
 
 def _scan_legacy(file: _Sparing, size: int) -> None:
-    """The container before PyTorch 1.6: five pickles, then the numbers, each storage after its count of 8 bytes."""
+    """The container before PyTorch 1.6: five pickles, then the numbers, each storage after its count of 8 bytes. It has
+    no checksums; only its counts can be compared with what it declares.
+    """
     file.seek(0)
     head = io.BytesIO(file.read(LARGEST_STRUCTURE))
     if head.getvalue()[:1] != pickle.PROTO:
@@ -110,12 +112,22 @@ def _scan_legacy(file: _Sparing, size: int) -> None:
 
     if ScanUnpickler(head, check).load() != LEGACY_MAGIC:
         raise Foreign('a pickle of another kind')
+    storages: dict[Any, Storage] = {}
     for _ in range(4):   # version, system, content, keys of the storages in their order
-        content = ScanUnpickler(head, check).load()
+        unpickler = ScanUnpickler(head, check)
+        content = unpickler.load()
+        storages |= unpickler.storages
     if type(content) is not list or any(type(key) not in (str, bytes, int) for key in content):
         raise Foreign('odd names of numbers')
     if declared > size - head.tell():
         raise Refused(f'it declares {declared} bytes of numbers and has {size - head.tell()}, or is cut short')
+    place = head.tell()
+    for key in content:
+        storage = storages[key.decode() if type(key) is bytes else key]
+        file.seek(place)
+        if int.from_bytes(file.read(8), 'little') != storage.numel:
+            raise Refused(f'its part {key!r} is damaged: its length is not the declared one')
+        place += 8 + _bytes_of(storage)
 
 
 def _bytes_of(storage: Storage) -> int:

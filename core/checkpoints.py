@@ -14,10 +14,15 @@ from torch import Tensor, nn
 
 from core.checkpoint_scan import Foreign, Refused, scan
 from core.errors import BadInput, shown, why_no_file
+from core.run_state import is_finite
 
 
-def write_file(content: dict, path: Path) -> int:
-    """Write a checkpoint and have it on the disk; its checksum.
+class NotFiniteFile(BadInput):
+    """A checkpoint of the right names and shapes holds numbers that no network can have."""
+
+
+def write_file(content: dict, path: Path, with_checksum: bool = True) -> int:
+    """Write a checkpoint and have it on the disk; its checksum, or 0 where none is wanted.
 
     Raises:
         OSError: the disk is full, or fails.
@@ -28,7 +33,7 @@ def write_file(content: dict, path: Path) -> int:
         file.write(memory.getbuffer())
         file.flush()
         os.fsync(file.fileno())
-    return zlib.crc32(memory.getbuffer())
+    return zlib.crc32(memory.getbuffer()) if with_checksum else 0
 
 
 def put_file(content: dict, path: Path, flag: str) -> None:
@@ -99,7 +104,8 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
 
     Raises:
         BadInput: another kind of file (saying which one is wanted), or weights that do not fit the config (saying
-            which key disagrees, where that can be told), or that are not finite numbers.
+            which key disagrees, where that can be told).
+        NotFiniteFile: weights that are not finite numbers.
     """
     named = f'{flag} {shown(path)}'.strip()
     content = load_file(path, flag, mmap=True)
@@ -123,7 +129,7 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
             raise BadInput(f'{named}: ' + '; '.join(lines).replace('input_dim', f'input_dim_{name}'))
         fault = fault_of_numbers(state, own)
         if fault:
-            raise BadInput(f'{named}: of network {name}, {fault}')
+            raise NotFiniteFile(f'{named}: of network {name}, {fault}')
         states[name] = state
     return states
 
@@ -173,7 +179,7 @@ def fault_of_numbers(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> str
     for key, value in found.items():
         if value.is_complex() or value.is_floating_point() != wanted[key].is_floating_point():
             return f'{key} has numbers of another type ({str(value.dtype).removeprefix("torch.")})'
-    bad = {key: int((~value.isfinite()).sum()) for key, value in found.items()}
+    bad = {key: int((~value.isfinite()).sum()) for key, value in found.items() if not is_finite(value)}
     first = next((key for key in bad if bad[key]), None)
     if first:
         return f'{sum(bad.values())} numbers are NaN or infinite, the first in {first}; use an earlier file'

@@ -72,8 +72,10 @@ class StyleStatistics(nn.Module):
         """
         styles = styles.detach().float().flatten(1)
         share = min(1.0, len(styles) / STYLES_REMEMBERED)
-        self.mean.lerp_(styles.mean(0), share)
-        self.square.lerp_(styles.square().mean(0), share)
+        mean, square = styles.mean(0), styles.square().mean(0)
+        finite = square.isfinite().all()   # one infinite code would stay in the average for good
+        self.mean.lerp_(torch.where(finite, mean, self.mean), share)
+        self.square.lerp_(torch.where(finite, square, self.square), share)
         variance = (self.square - self.mean ** 2).clamp(min=1e-8)
         return {'offset': self.mean.square().mean().sqrt(), 'deviation': variance.mean().sqrt(),
                 'kl': (self.mean ** 2 + variance - variance.log() - 1).mean() / 2}

@@ -84,6 +84,6 @@ class GradientClip(nn.Module):
             buffer = getattr(self, name)
             value = memory.get(name)
             if not isinstance(value, Tensor) or value.shape != buffer.shape or value.dtype != buffer.dtype \
-                    or bool((value < 0).any()) or bool(value.isinf().any()):
+                    or bool((value < 0).any()) or not bool(value.isfinite().all()):
                 raise ValueError(f'{name}: not the memory of a gradient clip')
             buffer.copy_(value)

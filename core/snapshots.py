@@ -13,9 +13,11 @@ import re
 import shutil
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from core.checkpoints import load_file, write_file
 from core.errors import BadInput, shown
+from core.run_state import fault_of_state, refuse_not_finite, seal_of
 
 NETWORKS = ('gen', 'dis')   # of every run; a run may have others beside them
 STATES_KEPT = 2   # each is twice the size of the networks; the second is there should the newest be damaged
@@ -36,11 +38,16 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
 
     Raises:
         OSError: the disk is full, or fails. What is there of earlier snapshots stays as it was.
+        NotFinite: weights or moments are NaN or infinite. Nothing is written and nothing dropped.
     """
+    refuse_not_finite(networks)
+    refuse_not_finite(state)
     names = {kind: file_of(folder, kind, step) for kind in ('state', *networks)}
+    state = {**state, 'step': step}
     try:
         checksums = {names[kind].name: write_file(networks[kind], _beside(names[kind])) for kind in networks}
-        write_file({**state, 'step': step, 'checksums': checksums}, _beside(names['state']))
+        write_file({**state, 'checksums': checksums, 'seal': seal_of(state)}, _beside(names['state']),
+                   with_checksum=False)   # the seal is its own
         for path in names.values():
             os.replace(_beside(path), path)
         _name_as_the_original(names['state'])
@@ -52,32 +59,59 @@ def write(folder: Path, step: int, networks: dict[str, dict], state: dict, keep:
     _drop_older(folder, step, keep)
 
 
+class Found(NamedTuple):
+    """The newest snapshot that can be used: its step, None if there is none; its state, None if it has none; and why
+    newer ones cannot be used, a line each: damaged ones, and those of which files are missing.
+    """
+    step: int | None
+    state: dict | None
+    damaged: list[str]
+    incomplete: list[str]
+
+
 def newest(folder: Path, before: int | None = None) -> tuple[int | None, list[str]]:
     """The step of the newest snapshot that can be used, of fewer than `before` steps where that is given, and why newer
     ones cannot: a line each.
     """
-    passed_over: list[str] = []
+    found = find(folder, before)
+    return found.step, [*found.damaged, *found.incomplete]
+
+
+def find(folder: Path, before: int | None = None) -> Found:
+    """The newest snapshot that can be used, of fewer than `before` steps where that is given. Its state is read; its
+    networks are held against their checksums.
+    """
+    damaged: list[str] = []
+    incomplete: list[str] = []
     for step in sorted(_steps(folder, 'gen') | _steps(folder, 'dis') | _steps(folder, 'state'), reverse=True):
         if before is not None and step >= before:
             continue
-        fault = _fault(folder, step)
-        if not fault:
-            return step, passed_over
-        passed_over.append(f'step {step}: {fault}')
-    return None, passed_over
+        missing = [path.name for kind in NETWORKS if not (path := file_of(folder, kind, step)).exists()]
+        if missing:
+            incomplete.append(f'step {step}: {missing[0]} is missing')
+        elif not file_of(folder, 'state', step).exists():
+            return Found(step, None, damaged, incomplete)   # the original's
+        else:
+            state, fault = _read_state(folder, step)
+            if not fault:
+                return Found(step, state, damaged, incomplete)
+            damaged.append(f'step {step}: {fault}')
+    return Found(None, None, damaged, incomplete)
 
 
-def read_state(folder: Path, step: int) -> dict:
-    """The state that goes with a step: its own, or an optimizer.pt of the original's, or nothing.
+def state_of_original(folder: Path, step: int) -> dict:
+    """What its optimizer.pt says; nothing where there is none, or ours of another step.
 
     Raises:
-        BadInput: a file that cannot be read.
+        BadInput: it cannot be used.
     """
-    own, original = file_of(folder, 'state', step), folder / 'optimizer.pt'
-    if own.exists():
-        return load_file(own)
-    state = load_file(original) if original.exists() else {}
-    return state if state.get('step', step) == step else {}   # of another step of ours: nothing that fits
+    path = folder / 'optimizer.pt'
+    state = load_file(path) if path.exists() else {}
+    if state.get('step', step) != step:
+        return {}
+    if fault := fault_of_state(state):
+        raise BadInput(f'{path}: {fault}; move it away to continue with fresh moments')
+    return state
 
 
 def _beside(path: Path) -> Path:
@@ -89,25 +123,24 @@ def _steps(folder: Path, kind: str) -> set[int]:
     return {int(match[1]) for match in matches if match}
 
 
-def _fault(folder: Path, step: int) -> str:
-    """Why the snapshot of a step cannot be used; '' if it can."""
-    missing = [file_of(folder, kind, step).name for kind in NETWORKS if not file_of(folder, kind, step).exists()]
-    if missing:
-        return f'{missing[0]} is missing'
-    state = file_of(folder, 'state', step)
-    if not state.exists():
-        return ''
+def _read_state(folder: Path, step: int) -> tuple[dict, str]:
+    """The state of a step, and why it or what it was written with cannot be used; '' if it can."""
+    path = file_of(folder, 'state', step)
     try:
-        wanted = load_file(state).get('checksums')
+        state = load_file(path)
     except BadInput as error:
-        return str(error)
+        return {}, str(error)
+    wanted = state.get('checksums')
     names = {file_of(folder, kind, step).name for kind in NETWORKS} | {*(wanted if isinstance(wanted, dict) else ())}
-    for name in sorted(names, reverse=True):
+    for name in sorted(names, key=str, reverse=True):
         if Path(str(name)).name != name or not (folder / name).exists():
-            return f'{shown(name)}, which {state.name} was written with, is missing'
+            return state, f'{shown(name)}, which {path.name} was written with, is missing'
         if not isinstance(wanted, dict) or wanted.get(name) != _checksum(folder / name):
-            return f'{name} is not the one that {state.name} was written with'
-    return ''
+            return state, f'{name} is not the one that {path.name} was written with'
+    fault = fault_of_state(state)
+    if not fault and (type(state.get('step')) is not int or state['step'] != step):
+        fault = f'it is the state of step {shown(state.get("step"), 80)}'
+    return state, f'{path.name}: {fault}' if fault else ''
 
 
 def _checksum(path: Path) -> int:

@@ -108,7 +108,7 @@ class DivergenceWatch:
             self.spikes = {str(name): [int(step) for step in steps] for name, steps in memory['spikes'].items()}
             self.lost_since = {str(name): int(step) for name, step in memory['lost_since'].items()}
             self.since, self.last_sign = int(memory['since']), int(memory['last_sign'])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f'not the memory of a divergence watch: {error}') from None
 
 

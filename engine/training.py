@@ -17,6 +17,8 @@ from torch import Tensor
 from core import distributed
 from core.device import name_of_device, peak_memory, reason_of
 from core.errors import BadInput, RunEnded
+from core.run_state import NotFinite
+from core.snapshots import newest
 from data import (
     EndlessBatches,
     describe_images,
@@ -191,7 +193,12 @@ class TrainingLoop:
         """Write a snapshot. While a divergence is not resolved, none of the earlier ones is dropped."""
         if self.run.writes:
             self.trainer.progress['watch'] = self.watch.memory()
-            self.trainer.save(self.run.checkpoints, self.step, 0 if self.watch.since else self.config['keep_snapshots'])
+            keep = 0 if self.watch.since else self.config['keep_snapshots']
+            try:
+                self.trainer.save(self.run.checkpoints, self.step, keep)
+            except NotFinite as fault:
+                raise self._ended(3, f'step {self.step}: {fault}; no snapshot of it is written, and earlier ones stay. '
+                                     f'Lower lr and dis_lr, or set grad_clip: auto') from None
             self.run.say(f'saved {self.run.checkpoints / f"gen_{self.step:08d}.pt"}')
 
     # -- divergence ---------------------------------------------------------------------------------------------------
@@ -272,8 +279,10 @@ class TrainingLoop:
         except OSError as error:
             if error.errno not in DISK_FAULTS:
                 raise
-            raise self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror}; the last whole '
-                                 f'snapshot in {self.run.checkpoints} stays. Make room') from None
+            step, _ = newest(self.run.checkpoints)
+            stays = f'the snapshot of step {step} stays' if step is not None else 'no snapshot is written yet'
+            raise self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror}; {stays}. '
+                                 f'Make room') from None
         except torch.OutOfMemoryError:
             config = self.config
             raise RunEnded(2, f'out of memory on {self.device}: batch_size {config["batch_size"]}, crop '
@@ -316,8 +325,8 @@ class TrainingLoop:
 
     def _raise_reasons(self) -> None:
         if self.bad_in_a_row >= self.config['max_bad_steps']:
-            raise self._ended(3, f'the gradients of {self.bad_in_a_row} iterations in a row up to step {self.step} '
-                                 f'were not finite; none of them changed the weights. Look at the last images, '
+            raise self._ended(3, f'losses or gradients of {self.bad_in_a_row} iterations in a row up to step '
+                                 f'{self.step} were not finite; these changed nothing. Look at the last images, '
                                  f'{self.names_of_last_batches(self.bad_in_a_row)}')
         if self.reason == TOO_MANY_BAD_IMAGES:
             raise self._ended(3, f'more than max_bad_images {self.config["max_bad_images"]} images could not be read '

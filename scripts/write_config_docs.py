@@ -70,7 +70,7 @@ DESCRIPTIONS = {
                               'pass',
     'cache': 'keep decoded and resized images in memory, up to half of what is free',
     'keep_snapshots': 'how many of the newest snapshots stay; 0: all',
-    'max_bad_steps': 'consecutive iterations with gradients that are not finite, which end a run',
+    'max_bad_steps': 'consecutive iterations with losses or gradients that are not finite, which end a run',
     'max_bad_images': 'unreadable images that end a run',
     'gen': 'section: the generators', 'dis': 'section: the discriminators',
     'input_dim_a': 'channels of A', 'input_dim_b': 'channels of B',

@@ -319,6 +319,21 @@ def test_the_configs_new_size_is_the_shorter_side_unless_told_otherwise(run, tmp
             assert output.size == wanted
 
 
+def test_an_example_is_resized_as_the_input_is(run, tmp_path):
+    """As in the original, where the config gives each domain a size of its own."""
+    config = yaml.safe_load(Path(run['MUNIT']).read_text())
+    del config['new_size']
+    for name, picture in (('in', (64, 64)), ('example', (80, 96))):
+        save_noise(tmp_path / f'{name}.png', picture)
+    outputs = []
+    for size in (96, 80, 64):
+        (tmp_path / 'sizes.yaml').write_text(yaml.safe_dump({**config, 'new_size_a': 64, 'new_size_b': size}))
+        test_command.main(translate_arguments(run, tmp_path / 'out', config=tmp_path / 'sizes.yaml',
+                                              input=tmp_path / 'in.png', style=tmp_path / 'example.png'))
+        outputs.append((tmp_path / 'out' / 'output000.jpg').read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
 def test_normalize_stretches_to_the_full_range(run, tmp_path):
     save_noise(tmp_path / 'in.png')
     ranges = []

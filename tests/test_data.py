@@ -49,7 +49,27 @@ def test_a_folder_is_searched_recursively_for_every_ending_in_either_case_and_so
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / 'folder.png').mkdir()
-    assert list_folder(tmp_path) == sorted(tmp_path / name for name in names)
+    assert list_folder(tmp_path) == sorted((tmp_path / name for name in names), key=str)
+
+
+def test_paths_are_sorted_as_text_as_in_the_original(tmp_path):
+    names = ['sub-a/a.png', 'sub.jpg', 'sub/z.png', 'sub/z/a.png', 'subb.png', 'Z.png']   # - and . come before /
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in list_folder(tmp_path)]
+    assert found == ['Z.png', 'sub-a/a.png', 'sub.jpg', 'sub/z.png', 'sub/z/a.png', 'subb.png']
+
+
+def test_a_folder_that_cannot_be_read_is_not_called_empty(tmp_path, monkeypatch):
+    (tmp_path / 'a.png').touch()
+
+    def refuse(folder):
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr('data.os.scandir', refuse)
+    with pytest.raises(BadInput, match='cannot be read .Permission denied'):
+        list_folder(tmp_path)
 
 
 def test_an_empty_or_missing_folder_is_refused(tmp_path):

@@ -106,7 +106,9 @@ def test_evaluating_prints_a_table_and_writes_it_as_json_with_a_sheet(run, tmp_p
     assert content['settings']['num_inputs'] == 3 and content['settings']['num_targets'] == 6
     for words in ('LPIPS: left out', 'FID and KID: left out', 'IS and CIS: left out: .*--inception_b'):
         assert re.search(words, process.stdout)
-    assert len(content['left_out']) == 3
+    # Six pictures: a line through eight style dimensions would explain anything.
+    assert len(content['left_out']) == 4 and '6 real test pictures are too few for 8' in content['left_out'][-1]
+    assert 'explained' not in content['style_factors'] and 'explained:' not in process.stdout
     assert torch.tensor(content['style_factors']['correlations']).shape == (8, 9)
     with Image.open(tmp_path / 'out' / 'sheet.png') as sheet:
         assert sheet.size == ((3 + evaluate.SHEET_SAMPLES) * 64, 3 * 64)

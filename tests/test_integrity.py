@@ -47,6 +47,21 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
     assert same(load_file(path), content) and refused > 100
 
 
+def test_in_a_file_without_checksums_a_wrong_count_of_numbers_is_noticed(tmp_path):
+    """The container before PyTorch 1.6: its numbers have no checksum, but each part says how many it has."""
+    path = tmp_path / 'gen.pt'
+    content = {'a': torch.randn(2, 3), 'b': torch.randn(6)}
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    size = os.path.getsize(path)
+    for place in (size - 24 - 8, size - 2 * (24 + 8)):   # the counts of both
+        for bit in range(8):
+            flip(path, place, bit)
+            with pytest.raises(BadInput, match='its length is not the declared one'):
+                load_file(path)
+            flip(path, place, bit)
+    assert same(load_file(path), content)
+
+
 @pytest.mark.slow
 def test_a_run_does_not_resume_from_a_damaged_state(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, max_iter=8, num_workers=0)

@@ -280,6 +280,29 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninter
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
+def test_a_full_disk_before_the_first_snapshot_does_not_speak_of_one(data, tmp_path):
+    patch = ('def full(*_): raise OSError(28, "No space left on device")\n'
+             'snapshots.write_file = full')
+    done = train(write_config(tmp_path, data, max_iter=4, num_workers=0), tmp_path, program=broken_train(patch))
+    assert done.returncode == 4 and 'no snapshot is written yet' in done.stderr, done.stderr
+
+
+def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data, tmp_path):
+    config = write_config(tmp_path, data, max_iter=20, num_workers=0, keep_snapshots=1)
+    patch = ('honest = trainer.MUNIT_Trainer.update\n'
+             'def update(self, x_a, x_b):\n'
+             '    losses = honest(self, x_a, x_b)\n'
+             '    if self.iteration == 6:\n'
+             '        next(self.gen_a.parameters()).data.fill_(float("nan"))\n'
+             '    return losses\n'
+             'trainer.MUNIT_Trainer.update = update')
+    done = train(config, tmp_path, program=broken_train(patch))
+    assert done.returncode == 3 and 'Traceback' not in done.stderr
+    assert 'step 8: weights or moments are not finite' in done.stderr
+    assert [path.name for path in (tmp_path / 'outputs/tiny/checkpoints').glob('gen_*')] == ['gen_00000004.pt']
+    assert train(config, tmp_path, '--resume').returncode == 0
+
+
 @pytest.mark.skipif(sys.platform == 'win32', reason='no such limits')
 @pytest.mark.parametrize('room', [0, 150_000])   # for the log; for the first checkpoint
 def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):
@@ -389,6 +412,31 @@ def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
     done = train(config, tmp_path, program=(*TORCHRUN[:-1], str(program)))
     assert done.returncode != 0
     assert 'the second machine is on fire' in done.stderr
+
+
+def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(data, tmp_path):
+    """The gradients are finite here: of a constant there are none. Each process says what it skipped."""
+    config = write_config(tmp_path, data, max_iter=4, num_workers=0)
+    program = tmp_path / 'broken_train.py'
+    program.write_text('import os, sys\n' f'sys.path.insert(0, {str(ROOT)!r})\n'
+                       'import train, trainer\nfrom engine.cli import run_command\n'
+                       'honest, end = trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration\n'
+                       'def losses(self, *arguments):\n'
+                       '    terms, objective = honest(self, *arguments)\n'
+                       '    bad = self.iteration == 2 and os.environ["RANK"] == "1"\n'
+                       '    return terms, objective + (float("nan") if bad else 0)\n'
+                       'def told(self):\n'
+                       '    end(self)\n'
+                       '    weight = next(self.gen_a.parameters()).sum().item()\n'
+                       f'    with open({str(tmp_path)!r} + "/" + os.environ["RANK"], "a") as file:\n'
+                       '        print(int(self.bad_steps), repr(weight), file=file)\n'
+                       'trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration = losses, told\n'
+                       'run_command(train.main)\n')
+    done = train(config, tmp_path, '--batch_size', 2, program=(*TORCHRUN[:-1], str(program)))
+    assert done.returncode == 0, done.stderr
+    one, two = ((tmp_path / rank).read_text().splitlines() for rank in '01')
+    assert one == two and [line.split()[0] for line in one] == ['0', '1', '1', '1']
+    assert one[0].split()[1] == one[1].split()[1] != one[2].split()[1]
 
 
 def test_a_run_of_two_processes_stops_at_a_signal_and_resumes_bit_for_bit(data, tmp_path):

@@ -28,8 +28,11 @@ class ImagePool:
         size: images that it holds; 0 for none, and what comes in goes out.
     """
 
+    stored: Tensor   # (size, C, H, W), of which the first `count` are images
+    count: Tensor    # on the device, as `undo` may turn it back
+
     def __init__(self, size: int):
-        self.size, self.images = size, []
+        self.size, self.replaced = size, []
 
     def swap(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W), each in turn stored and returned while there is room; then with probability 1/2 a
@@ -37,26 +40,43 @@ class ImagePool:
         """
         returned = []
         for image in images.detach().split(1):
-            chance, index = torch.rand(()), int(torch.randint(max(1, self.size), ()))
-            kept = image.float().nan_to_num()   # an iteration that goes wrong must not lie in wait here
-            if len(self.images) < self.size:
-                self.images.append(kept.clone())
-                returned.append(image)
-            elif self.size and chance < 0.5:
-                returned.append(self.images[index].to(image.dtype))
-                self.images[index] = kept.clone()
-            else:
-                returned.append(image)
+            chance, index = torch.rand(()), torch.randint(max(1, self.size), ())
+            returned.append(self._swap_one(image, bool(chance < 0.5), index) if self.size else image)
         return torch.cat(returned)
+
+    def _swap_one(self, image: Tensor, swaps: bool, index: Tensor) -> Tensor:
+        if not hasattr(self, 'stored'):
+            self._make_room(tuple(image.shape[1:]), image.device)
+        full = self.count >= self.size
+        place = torch.where(full, index.to(image.device, non_blocking=True), self.count).view(1)
+        old, new = self.stored.index_select(0, place), image.float().nan_to_num()
+        self.replaced.append((place, old, self.count.clone()))
+        self.stored.index_copy_(0, place, new if swaps else torch.where(full, old, new))
+        self.count += ~full
+        return torch.where(full, old.to(image.dtype), image) if swaps else image
+
+    def _make_room(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self.stored = torch.zeros(self.size, *shape, device=device)
+        self.count = torch.zeros((), dtype=torch.long, device=device)
+
+    def undo(self, bad: Tensor) -> None:
+        """Take back what was swapped since the last call if `bad`, a truth value on the device, holds."""
+        for place, old, count in reversed(self.replaced):
+            self.stored.index_copy_(0, place, torch.where(bad, old, self.stored.index_select(0, place)))
+            self.count.copy_(torch.where(bad, count, self.count))
+        self.replaced = []
 
     def content(self) -> Tensor:
         """All that it holds (n, C, H, W), on the CPU."""
-        return torch.cat(self.images).cpu() if self.images else torch.empty(0)
+        return self.stored[:int(self.count)].cpu() if hasattr(self, 'stored') else torch.empty(0)
 
     def restore(self, content: Tensor, shape: tuple[int, int, int], device: torch.device) -> None:
         """Take up what `content` gave; nothing of it where the images have another shape (C, H, W) by now."""
-        fits = content.dim() == 4 and tuple(content.shape[1:]) == shape
-        self.images = [image.to(device) for image in content[:self.size].float().split(1)] if fits else []
+        self._make_room(shape, device)
+        if content.dim() == 4 and tuple(content.shape[1:]) == shape:
+            held = content[:self.size].float()
+            self.stored[:len(held)] = held.to(device)
+            self.count.fill_(len(held))
 
 
 class BaselineTrainer(Trainer):
@@ -65,6 +85,8 @@ class BaselineTrainer(Trainer):
     Args:
         config: as `config.load_config` returns it for this trainer, or an equal dict.
     """
+
+    steps_first = 'gen'
 
     def __init__(self, config: dict):
         nn.Module.__init__(self)
@@ -85,12 +107,14 @@ class BaselineTrainer(Trainer):
                 network.compile(dynamic=False, backend=backend)
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        """`gen_update`, then `dis_update` on the same translations, of images (N, C, H, W) in [-1, 1]."""
-        self._bad.zero_()
+        """`gen_update`, then `dis_update` on the same translations, of images (N, C, H, W) in [-1, 1]. If a loss or a
+        gradient of one of them is not finite, weights, moments and pools stay what they were.
+        """
+        self._begin_iteration()
         fakes = self.translate(x_a, x_b)
         losses = self.gen_update(x_a, x_b, fakes)
         losses.update(self.dis_update(x_a, x_b, fakes))
-        self._count_bad()
+        self._end_iteration()
         return losses
 
     def _fooled(self, dis: nn.Module, fake: Tensor) -> Tensor:
@@ -148,6 +172,7 @@ class CycleGAN_Trainer(BaselineTrainer):
         with frozen(self.dis_a, self.dis_b):
             losses, objective = self.gen_losses(x_a, x_b, x_ab, x_ba)
         objective.backward()
+        self._spread_doubt('gen', objective)
         self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
@@ -186,8 +211,10 @@ class CycleGAN_Trainer(BaselineTrainer):
             loss = self.dis_loss(a, real, self.pools[a].swap(fake))
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
+        total = self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])
+        self._spread_doubt('dis', total)
         self._step('dis')
-        return {**losses, 'loss_dis_total': self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])}
+        return {**losses, 'loss_dis_total': total}
 
     @in_precision
     def dis_loss(self, a: str, real: Tensor, fake: Tensor) -> Tensor:
@@ -211,6 +238,16 @@ class CycleGAN_Trainer(BaselineTrainer):
                 made.append((x, there, self.into(b, x).float(), self.into(a, there).float()))
             rows += [torch.cat(row) for row in zip(*made, strict=True)]
         return tuple(rows)
+
+    def _begin_iteration(self) -> None:
+        super()._begin_iteration()
+        for pool in self.pools.values():
+            pool.replaced = []   # of updates that were called by themselves
+
+    def _end_iteration(self) -> None:
+        for pool in self.pools.values():
+            pool.undo(self._bad)
+        super()._end_iteration()
 
     def _extra_state(self) -> dict[str, Any]:
         return {name: pool.content() for name, pool in self.pools.items()}
@@ -335,6 +372,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         with frozen(self.dis_b, self.dis_b2):
             losses, objective = self.gen_losses(x_b, fakes)
         objective.backward()
+        self._spread_doubt('gen', objective)
         self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
@@ -381,6 +419,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         loss2 = self.dis_loss(self.dis_b2, x_b[half:], fakes['x_random'].detach())
         total = self.config['gan_w'] * loss + self.config['gan2_w'] * loss2
         total.backward()
+        self._spread_doubt('dis', total)
         self._step('dis')
         return {'loss_dis_b': loss.detach(), 'loss_dis_b2': loss2.detach(), 'loss_dis_total': total.detach()}
 

@@ -396,14 +396,16 @@ def mean(values: Sequence[float]) -> float:
 
 
 @torch.inference_mode()
-def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor]:
+def style_factors(model: Model, images: TestImages) -> tuple[Tensor, Tensor | None]:
     """How style codes of real test images of the target domain depend on the images' true factors.
 
     Returns:
         Correlation of each style dimension with each factor of `ground_truth.FACTORS`, (style_dim, factors); and for
         each factor the share of its variance that a linear regression on all dimensions explains, cross-validated,
-        (factors,).
+        (factors,), or None where there are so few images that the regression fits by chance.
     """
     codes = [model.forward.encode_style(images.read(images.target, [path])).flatten().cpu() for path in images.targets]
     factors = [images.factors_of(path) for path in images.targets]
-    return correlations(torch.stack(codes), factors), explained(torch.stack(codes), factors)
+    styles = torch.stack(codes)
+    several = len(styles) > styles.shape[1] + 1
+    return correlations(styles, factors), explained(styles, factors) if several else None
