@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from core import safetensors_file
+from core import safetensors_file, trackers
 from core.checkpoints import find_vgg_weights
 from core.errors import BadInput, shown
 from data import find_images
@@ -195,6 +195,8 @@ def _check_files(config: dict, paired: bool) -> list[str]:
         if paired and not faults:
             fault = paired_data.fault_of(config, split)
             faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []
+    if fault := trackers.fault_of(str(config.get('tracker'))):
+        faults.append(f'tracker: {fault}')
     weights = config.get('vgg_weights')
     if isinstance(config.get('vgg_w'), float) and config['vgg_w'] > 0 and isinstance(weights, str):
         try:
