@@ -366,7 +366,8 @@
       for (const label of this.legend.children) {
         const name = label.dataset.name, means = run.curves.terms[name].mean;
         label.querySelector('input').checked = isOn(name);
-        label.querySelector('output').textContent = stillZero(name) ? '0 throughout' : short(means[means.length - 1]);
+        label.querySelector('output').textContent = stillZero(name) ? '0 throughout' : short(run.runs
+          ? means.findLast(value => value !== null) : means[means.length - 1]);
       }
       this.draw();
     }
