@@ -3,6 +3,7 @@ import json
 import struct
 
 import export_onnx as export_command
+import halve_checkpoint
 import numpy as np
 import pytest
 import torch
@@ -155,3 +156,9 @@ def test_optimizer_states_are_not_converted_and_inputs_not_overwritten(model, co
     assert 'this is an optimizer state; use gen_XXXXXXXX.pt' in line
     line = complaint(capsys, export_command.main, *flags(model, output_folder=model['checkpoint'].parent, format='pt'))
     assert 'is an input and would be overwritten' in line
+
+
+def test_a_file_of_pytorch_gets_no_name_of_the_other_kind(model, tmp_path, capsys):
+    line = complaint(capsys, halve_checkpoint.main, f'--input={model["checkpoint"]}',
+                     f'--output={tmp_path / "half.safetensors"}')
+    assert 'call it .pt' in line and not list(tmp_path.iterdir())
