@@ -19,7 +19,7 @@ from engine.yaml_loader import read_yaml
 
 # What of a config a checkpoint's networks, and the images that they take, are described by.
 NETWORK_KEYS = ('gen', 'input_dim_a', 'input_dim_b', 'new_size', 'new_size_a', 'new_size_b', 'crop_image_height',
-                'crop_image_width', 'init', 'init_gain')
+                'crop_image_width', 'resize', 'value_range_a', 'value_range_b', 'init', 'init_gain')
 
 
 def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
