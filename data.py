@@ -127,6 +127,8 @@ def find_images(config: dict, split: str, domain: str) -> list[Path]:
     """
     if 'data_root' in config:
         return list_folder(Path(config['data_root']) / f'{split}{domain.upper()}')
+    if f'data_list_{split}_{domain}' not in config:   # of a config that a checkpoint brought along
+        raise BadInput('no images are named; give --config, or a data_root')
     return read_list(config[f'data_folder_{split}_{domain}'], config[f'data_list_{split}_{domain}'])
 
 

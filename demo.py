@@ -1,6 +1,7 @@
 """A page in the browser: draw, and see it translated while you draw; sample, keep, blend and look for styles.
 
     python demo.py                                                        # the model that comes along
+    python demo.py --checkpoint outputs/A/checkpoints/gen_00100000.pt outputs/B/checkpoints/gen_00100000.pt
     python demo.py --config configs/NAME.yaml --checkpoint gen_01000000.pt --style_folder datasets/NAME
 
 It runs on this machine alone, unless --host says otherwise, asks nothing of any other, and keeps no picture: they are

@@ -23,7 +23,7 @@ from core.files import make_folder
 from core.precision import PRECISIONS
 from data import find_images
 from engine.cli import DirectionParser, add_encoder_noise, at_least, run_command
-from engine.config import load_config
+from engine.config import config_for
 from engine.methods import METHODS
 from extras.metrics import deep_metrics, ground_truth, own_metrics
 from extras.metrics.classifier import SmallClassifier
@@ -101,7 +101,7 @@ def parse_arguments(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     device = choose_device(opts.device)
-    config = load_config(opts.config, opts.trainer, {'data_root': opts.data_root})
+    config = config_for(opts.config, opts.checkpoint, opts.trainer, {'data_root': opts.data_root})
     config['max_image_pixels'] = opts.max_image_pixels
     images = find_test_images(config, opts)
     model = own_metrics.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
@@ -150,7 +150,8 @@ def find_test_images(config: dict, opts: argparse.Namespace) -> own_metrics.Test
     try:
         return own_metrics.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed, opts.dirty_root)
     except BadInput as error:
-        source = f'--data_root {shown(opts.data_root)}' if opts.data_root else f'--config {shown(opts.config)}'
+        given = ('data_root', opts.data_root) if opts.data_root else ('config', opts.config or 'missing')
+        source = f'--{given[0]} {shown(given[1])}'
         raise BadInput(f'{source}: {error}') from None
 
 

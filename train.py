@@ -24,7 +24,7 @@ from engine.run_page.page import describe_run
 from engine.training import TrainingImages, TrainingLoop, facts_of
 from trainer import Trainer
 
-OVERRIDES = ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots', 'data_root', 'precision', 'cache',
+OVERRIDES = ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots', 'data_root', 'precision', 'cache', 'tracker',
              'deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations')
 
 
@@ -126,6 +126,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")
     parser.add_argument('--precision', choices=PRECISIONS, help="in place of the config's")
     parser.add_argument('--cache', choices=('none', 'ram'), help="in place of the config's")
+    parser.add_argument('--tracker', choices=('none', 'wandb', 'mlflow'), help="in place of the config's")
     for name in ('deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations'):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None,
                             help="in place of the config's")

@@ -73,7 +73,8 @@ class Frame(NamedTuple):
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Translate a video or a folder of frames, with one style or an interpolation between several.')
+    parser = Parser('Translate a video or a folder of frames, with one style or an interpolation between several.',
+                    config_required=False)
     add_direction(parser)
     parser.add_argument('--input', required=True, help='a video, an animated GIF or WebP, or a folder of frames')
     parser.add_argument('--output', '--output_folder', required=True,

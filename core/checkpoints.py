@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core import safetensors_file
 from core.checkpoint_scan import Foreign, Refused, scan
 from core.errors import BadInput, shown, why_no_file
 from core.run_state import is_finite
@@ -51,7 +52,7 @@ def put_file(content: dict, path: Path, flag: str) -> None:
 
 
 def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
-    """Read a checkpoint of any PyTorch since 0.3 onto the CPU. Nothing that a file contains is executed.
+    """Read a checkpoint of any PyTorch since 0.3, or a .safetensors file, onto the CPU. Nothing in it is executed.
 
     Args:
         mmap: leave the tensors in the file until they are read, where its container allows it. For what is copied at
@@ -64,6 +65,8 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     fault = why_no_file(path)
     if fault:
         raise BadInput(f'{named}: {fault}')
+    if safetensors_file.is_safetensors(path):
+        return safetensors_file.read(path, flag)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # on odd files PyTorch asks its users to file issues

@@ -12,6 +12,7 @@ import torch
 from core import distributed
 from core.errors import BadInput, OneLineParser, RunEnded, shown
 from core.precision import PRECISIONS
+from core.safetensors_file import is_safetensors
 from data import MAX_IMAGE_PIXELS
 from engine.methods import METHODS
 
@@ -24,11 +25,21 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class Parser(OneLineParser):
-    """A parser with the flags that all commands share."""
+    """A parser with the flags that all commands share.
 
-    def __init__(self, description: str, config: str | None = None):
+    Args:
+        config: the default of --config.
+        config_required: refuse a command line without --config. Where false, it may be None in what is parsed: for
+            checkpoints that bring their own, see `engine.config.config_for`.
+    """
+
+    def __init__(self, description: str, config: str | None = None, config_required: bool = True):
         super().__init__(description=description, formatter_class=_Help)
-        self.add_argument('--config', required=config is None, default=config, help='YAML file of the run')
+        self.default_config = config
+        words = [f'default: {config}'] if config else []
+        words += [] if config_required else ['a .safetensors file brings its own']
+        self.add_argument('--config', required=config_required and config is None,
+                          help='YAML file of the run' + (f' ({"; ".join(words)})' if words else ''))
         self.add_argument('--trainer', default='MUNIT', choices=tuple(METHODS), help='which method')
         self.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps; auto takes the best')
         self.add_argument('--output_path', default='.', help='where train.py keeps logs/ and outputs/')
@@ -40,14 +51,17 @@ class Parser(OneLineParser):
         # is taken as a value when there is a space in front.
         words = sys.argv[1:] if args is None else args
         words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
-        return super().parse_known_args(words, namespace)
+        found, rest = super().parse_known_args(words, namespace)
+        if found.config is None and not is_safetensors(getattr(found, 'checkpoint', '')):
+            found.config = self.default_config
+        return found, rest
 
 
 class DirectionParser(Parser):
     """The flags of what takes one direction of a model and writes into a folder."""
 
     def __init__(self, description: str, config: str | None = None, output_folder: str | None = None):
-        super().__init__(description, config)
+        super().__init__(description, config, config_required=False)
         self.add_argument('--output_folder', required=output_folder is None, default=output_folder,
                           help='where the results go')
         add_direction(self)
@@ -70,7 +84,7 @@ class TranslationParser(DirectionParser):
 
 def add_direction(parser: argparse.ArgumentParser) -> None:
     """The flags --checkpoint and --a2b."""
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt')
+    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt, or the same as .safetensors')
     parser.add_argument('--a2b', type=int, default=1, choices=(0, 1), help='1: from A to B; 0: from B to A')
 
 

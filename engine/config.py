@@ -8,13 +8,18 @@ import os
 from pathlib import Path
 from typing import Any
 
+from core import safetensors_file, trackers
 from core.checkpoints import find_vgg_weights
 from core.errors import BadInput, shown
 from data import find_images
 from engine import paired_data
-from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key
+from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, with_defaults
 from engine.methods import METHODS, schema_of
 from engine.yaml_loader import read_yaml
+
+# What of a config a checkpoint's networks, and the images that they take, are described by.
+NETWORK_KEYS = ('gen', 'input_dim_a', 'input_dim_b', 'new_size', 'new_size_a', 'new_size_b', 'crop_image_height',
+                'crop_image_width', 'resize', 'value_range_a', 'value_range_b', 'init', 'init_gain')
 
 
 def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
@@ -40,6 +45,44 @@ def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None
     return config
 
 
+def config_for(path: str | Path | None, checkpoint: str | Path, trainer: str = 'MUNIT',
+               overrides: dict | None = None, flag: str = '--checkpoint') -> dict:
+    """The config that goes with a checkpoint: that of a file, or where None is given, what a .safetensors brings along,
+    which is enough to translate with it.
+
+    Args:
+        path, trainer, overrides: as for `load_config`.
+        flag: how the checkpoint was given.
+
+    Raises:
+        BadInput: as `load_config`; or the checkpoint brings nothing along, or what is for another method.
+    """
+    if path is not None:
+        return load_config(path, trainer, overrides)
+    method, found = safetensors_file.read_about(checkpoint, flag) if safetensors_file.is_safetensors(checkpoint) else (
+        '', {})
+    if not found:
+        raise BadInput(f'--config: missing; it may be left out for a .safetensors file that export_onnx.py wrote, not '
+                       f'for {flag} {shown(checkpoint)}')
+    if method != trainer:
+        raise BadInput(f'{flag} {shown(checkpoint)}: this is of {shown(method, 80)}; use --trainer {shown(method, 80)}')
+    schema = schema_of(trainer)
+    config: dict = {key: found[key] for key in NETWORK_KEYS if key in found}
+    known = {key: value for key, value in schema.keys.items() if key in NETWORK_KEYS}
+    faults = _check_section(config, known, schema.name, trainer, '')
+    if isinstance(config.get('gen'), dict):
+        faults += _check_section(config['gen'], schema.gen, schema.name, trainer, 'gen.')
+    if 'new_size' not in config and not {'new_size_a', 'new_size_b'} <= config.keys():
+        faults.append('new_size: missing')
+    if faults:
+        raise BadInput('\n'.join(f'{shown(checkpoint)}: its {fault}; give --config' for fault in faults))
+    config.update({key: value for key, value in (overrides or {}).items() if value is not None})
+    return with_defaults({**config, 'dis': {}}, schema)
+
+
+def network_config(config: dict) -> dict:
+    """What `config_for` needs of a complete config."""
+    return {key: config[key] for key in NETWORK_KEYS if key in config}
 
 
 def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> list[str]:
@@ -152,6 +195,8 @@ def _check_files(config: dict, paired: bool) -> list[str]:
         if paired and not faults:
             fault = paired_data.fault_of(config, split)
             faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []
+    if fault := trackers.fault_of(str(config.get('tracker'))):
+        faults.append(f'tracker: {fault}')
     weights = config.get('vgg_weights')
     if isinstance(config.get('vgg_w'), float) and config['vgg_w'] > 0 and isinstance(weights, str):
         try:

@@ -99,6 +99,7 @@ KEYS = {
     'fused': Key(bool, default=True),
     'checkpoint_activations': Key(bool, default=False),
     'cache': choice('none', 'ram', default='none'),
+    'tracker': choice('none', 'wandb', 'mlflow', default='none'),
     'keep_snapshots': Key(int, low=0, default=0),
     'max_bad_steps': count(default=10),
     'max_bad_images': Key(int, low=0, default=100),

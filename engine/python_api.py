@@ -21,8 +21,9 @@ from core.checkpoints import load_networks
 from core.device import choose_device
 from core.errors import BadInput, shown
 from core.precision import autocast
+from core.safetensors_file import is_safetensors
 from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes
-from engine.config import check_config, load_config
+from engine.config import check_config, config_for, load_config
 from engine.methods import METHODS, trainer_class
 from engine.style_codes import read_codes, slerp
 from engine.translator import Translator, make_translator, pad_to
@@ -115,7 +116,8 @@ def find_model(pretrained: str | os.PathLike, config: str | os.PathLike | dict |
 
     Args:
         pretrained: a name in models/, or the path or https address of a checkpoint, which is downloaded once.
-        config: path or dict; None for the file in configs/ with the model's name.
+        config: path or dict; None for what a .safetensors file brings along, else the file in configs/ with the model's
+            name.
         method: of `engine.methods.METHODS`.
         progress: show that of a download.
 
@@ -131,6 +133,8 @@ def find_model(pretrained: str | os.PathLike, config: str | os.PathLike | dict |
         if not os.path.exists(checkpoint):
             raise BadInput(f'pretrained {shown(repr(given), 200)}: no such file, nor one of the models '
                            f'{", ".join(pretrained_models())}')
+    if config is None and is_safetensors(checkpoint):
+        return config_for(None, checkpoint, method, flag='pretrained'), checkpoint
     return read_config(config_of(Path(checkpoint).stem) if config is None else config, method), checkpoint
 
 

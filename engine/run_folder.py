@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from core import distributed, snapshots
+from core import distributed, snapshots, trackers
 from core.device import peak_memory
 from core.errors import BadInput
 from core.files import make_folder
@@ -46,6 +46,7 @@ class RunFolder:
         self.trainer, self.config = opts.trainer, config
         self.writes = distributed.rank() == 0
         self.bar = tqdm(disable=True)
+        self.tracker, self.failed = trackers.Tracker(), False
 
     def say(self, line: str) -> None:
         """A line for the reader of the terminal or of the job's log."""
@@ -83,6 +84,8 @@ class RunFolder:
         """
         if not self.writes:
             return
+        # First, for nothing is changed yet where it cannot be.
+        self.tracker = trackers.start(self.config['tracker'], self.folder, self.name, resumed, self.say_error)
         earlier, _ = snapshots.newest(self.checkpoints)
         if earlier is not None and not step:
             # Beside snapshots of this run, they would be taken for its newest.
@@ -98,7 +101,9 @@ class RunFolder:
             cut_back(self.logs, step)
             self.report.resume_from(step, self.logs)
         self.log = Log(self.logs, step)
-        self.log.add_settings({**settings_of(self.config, self.trainer), 'trainer': self.trainer}, METRICS)
+        settings = {**settings_of(self.config, self.trainer), 'trainer': self.trainer}
+        self.log.add_settings(settings, METRICS)
+        self.tracker.add_settings(settings)
         self.write_page(step)
         self.bar = tqdm(total=self.config['max_iter'], initial=step, dynamic_ncols=True,
                         mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
@@ -109,6 +114,7 @@ class RunFolder:
         if not self.writes:
             return
         self.log.add_scalars(losses, step)
+        self.tracker.add_scalars(losses, step)
         self.report.curves.add(losses, step, time.time())
         totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
         self.bar.set_postfix(totals, refresh=False)
@@ -118,6 +124,7 @@ class RunFolder:
         if self.writes:
             self.report.events.append([step, line])
             self.log.add_text('events', line, step)
+            self.tracker.add_text('events', line, step)
 
     def rewind(self, step: int) -> None:
         """Remove what was logged after `step`, from where the run continues."""
@@ -152,7 +159,8 @@ class RunFolder:
             finally:
                 beside.unlink(missing_ok=True)
             if not current or doubles:
-                self.log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
+                for log in (self.log, self.tracker):
+                    log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
         self.report.add_picture(split, step, current)
 
     def write_styles(self, codes: dict[str, Tensor], step: int) -> None:
@@ -177,6 +185,7 @@ class RunFolder:
 
     def end(self, step: int, state: str, why: str = '') -> None:
         """Say on the page how the run ended, where that can still be written."""
+        self.failed = state == 'failed'
         if hasattr(self, 'report'):
             with contextlib.suppress(OSError):
                 self.write_page(step, state, why)
@@ -187,6 +196,7 @@ class RunFolder:
             self.bar.close()
         if hasattr(self, 'log'):
             self.log.close()
+        self.tracker.close(self.failed)
 
 
 def _claim(file) -> bool:

@@ -14,7 +14,7 @@ from core.device import choose_device, reason_of
 from core.errors import BadInput
 from core.precision import autocast, set_precision
 from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image
-from engine.config import load_config
+from engine.config import config_for
 from engine.methods import translator_class
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
 
@@ -40,7 +40,7 @@ def open_translator(opts: argparse.Namespace, device: torch.device | None = None
         BadInput: a flag, config or checkpoint that cannot be used.
     """
     device = device or choose_device(opts.device)
-    config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    config = {**config_for(opts.config, opts.checkpoint, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
     return make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device,
                            getattr(opts, 'precision', 'fp32'), getattr(opts, 'compile', False),
                            getattr(opts, 'encoder_noise', False))

@@ -20,7 +20,8 @@ from extras.demo.style_map import digest_of, make_map, write_map
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser("Make the map of a checkpoint's styles that demo.py shows, and lay it beside the checkpoint.")
+    parser = Parser("Make the map of a checkpoint's styles that demo.py shows, and lay it beside the checkpoint.",
+                    config_required=False)
     add_direction(parser)
     parser.add_argument('--style_folder', required=True, help='pictures of the target domain, searched recursively')
     parser.add_argument('--name', default='', help='what the page calls the domain, such as "shoes"')

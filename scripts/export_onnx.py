@@ -1,7 +1,10 @@
-"""Take one direction of a model out of PyTorch: ONNX files, checked against PyTorch before they have their names.
+"""Export a model: ONNX or torch.export files of one direction, checked before they have their names; or safetensors.
 
     python scripts/export_onnx.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --output_folder outputs/onnx
+    python scripts/export_onnx.py … --format pt2            # torch.export: a2b.pt2, style_b.pt2
+    python scripts/export_onnx.py … --format safetensors    # gen_01000000.safetensors, the whole checkpoint
+    python scripts/export_onnx.py --checkpoint gen_01000000.safetensors --format pt --output_folder outputs/back
 
     a2b.onnx        image (N, C, H, W) and style (N, style_dim) -> output (N, C', H, W); H and W are multiples of
                     2^n_downsample, N is any. UNIT: the image alone.
@@ -10,9 +13,13 @@
 Images are in [-1, 1]; a file's metadata says so, what the sides must be multiples of, and which shorter side images had
 in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of the same
 values. `pip install -r requirements/export.txt` brings what it takes; scripts/use_onnx.py uses the files
-without PyTorch.
+without PyTorch. Files of torch.export have the same inputs and outputs: `torch.export.load(FILE).module()`.
+
+A .safetensors file has the numbers of the checkpoint unchanged, and what its networks need of the config, so that no
+command needs --config with it. `--format pt` turns it back. Both take a dis_*.pt as well.
 """
 import copy
+import json
 import os
 import types
 import warnings
@@ -27,12 +34,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from core import safetensors_file
+from core.checkpoints import kind_of_file, load_file, put_file, read_networks
 from core.device import choose_device, reason_of
 from core.errors import BadInput, RunEnded, shown
-from core.files import make_folder
+from core.files import atomic_write, make_folder, refuse_overwriting
 from data import new_size_of
 from engine.cli import DirectionParser, run_command
-from engine.translator import Translator, open_translator
+from engine.config import config_for, network_config
+from engine.methods import translator_class
+from engine.translator import Translator, open_translator, without_weights
 from networks import (
     MLP,
     STYLE_HALVINGS,
@@ -63,13 +74,20 @@ class Part(NamedTuple):
 
 
 def parse_arguments(argv: list[str] | None = None):
-    return DirectionParser('Write one direction of a model as ONNX, checked against PyTorch.').parse_args(argv)
+    parser = DirectionParser('Write a model in another format: one direction, checked against PyTorch, or the '
+                             'weights.')
+    parser.add_argument('--format', default='onnx', choices=('onnx', 'pt2', 'safetensors', 'pt'),
+                        help='pt2: of torch.export; safetensors, pt: the whole checkpoint')
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     choose_device(opts.device)   # a wrong name is said; the files are made and checked on the CPU
-    lacking = [name for name in NEEDED if not find_spec(name)]
+    if opts.format in ('safetensors', 'pt'):
+        print(f'wrote {convert(opts)}')
+        return
+    lacking = [name for name in NEEDED if opts.format == 'onnx' and not find_spec(name)]
     if lacking:
         raise BadInput(f'export_onnx.py: {", ".join(lacking)} missing; pip install -r requirements/export.txt')
     if opts.trainer not in ('MUNIT', 'UNIT'):
@@ -77,13 +95,40 @@ def main(argv: list[str] | None = None) -> None:
     translator = open_translator(opts, torch.device('cpu'))
     config = translator.config
     parts = parts_of(translator)
-    if sum(weight.nbytes for part in parts for weight in part.network.parameters()) > LARGEST_FILE:
+    size = sum(weight.nbytes for part in parts for weight in part.network.parameters())
+    if opts.format == 'onnx' and size > LARGEST_FILE:
         raise BadInput('export_onnx.py: an ONNX file holds 2 GiB, these networks are larger; lower gen.dim and '
                        'train again')
     folder = make_folder(opts.output_folder, '--output_folder')
     for part in parts:
-        for line in export(part, folder, (config['crop_image_height'], config['crop_image_width'])):
+        trained = config['crop_image_height'], config['crop_image_width']
+        for line in export(part, folder, trained, FORMATS[opts.format]):
             print(line, flush=True)
+
+
+def convert(opts) -> Path:
+    """Write a checkpoint with all of its networks as safetensors, or as PyTorch's own kind of file; where it is.
+
+    Raises:
+        BadInput: a config or checkpoint that cannot be used, or a file that cannot be written.
+    """
+    config = config_for(opts.config, opts.checkpoint, opts.trainer)
+    content = load_file(opts.checkpoint, '--checkpoint')
+    if kind_of_file(content).startswith('a generator of'):
+        with without_weights():
+            networks = translator_class(opts.trainer).networks(config, opts.trainer)
+        read_networks(opts.checkpoint, networks, '--checkpoint')   # refuses what does not fit the config
+    elif not kind_of_file(content).startswith('a discriminator'):
+        raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: this is {kind_of_file(content)}; use gen_XXXXXXXX.pt '
+                       f'or dis_XXXXXXXX.pt')
+    path = make_folder(opts.output_folder, '--output_folder') / f'{Path(opts.checkpoint).stem}.{opts.format}'
+    refuse_overwriting([path], [opts.checkpoint], '--output_folder')
+    if opts.format == 'pt':
+        put_file(content, path, '--output_folder')
+    else:
+        with atomic_write(path) as beside:
+            safetensors_file.write(content, beside, opts.trainer, network_config(config))
+    return path
 
 
 def parts_of(translator: Translator) -> list[Part]:
@@ -194,7 +239,14 @@ PLAIN = {InstanceNorm2d: _instance_norm, AdaptiveInstanceNorm2d: _instance_norm,
 # Files
 # ---------------------------------------------------------------------------------------------------------------------
 
-def export(part: Part, folder: Path, trained: tuple[int, int]) -> Iterator[str]:
+class Format(NamedTuple):
+    """A kind of file that a part can be written as."""
+    ending: str
+    write: Callable[[Part, Path], None]
+    run: Callable[[Part, Path, dict[str, Tensor]], Tensor]   # what a file makes of inputs
+
+
+def export(part: Part, folder: Path, trained: tuple[int, int], form: Format) -> Iterator[str]:
     """Write a part, after it was held against PyTorch at several sizes and batches.
 
     Args:
@@ -207,13 +259,12 @@ def export(part: Part, folder: Path, trained: tuple[int, int]) -> Iterator[str]:
         RunEnded: it cannot be exported by these versions, or gives other values; then nothing is written.
         BadInput: the disk is full, or the like.
     """
-    path = folder / f'{part.name}.onnx'
-    beside = path.with_name(f'{path.name}.part')
+    path = folder / f'{part.name}.{form.ending}'
+    beside = path.with_name(f'{path.stem}.part.{form.ending}')
     try:
-        program = to_onnx(part)
-        program.save(str(beside))
+        form.write(part, beside)
         for shape in check_shapes(part, trained):
-            error = largest_difference(part, beside, shape)
+            error = largest_difference(part, beside, shape, form)
             size = f'{shape[0]} image{"s" if shape[0] > 1 else ""} of {shape[1]}×{shape[2]}'
             if not error <= TOLERANCE:
                 raise RunEnded(1, f'{path}: not written; at {size} it differs from PyTorch by {error:.2g}, more than '
@@ -227,8 +278,8 @@ def export(part: Part, folder: Path, trained: tuple[int, int]) -> Iterator[str]:
     yield f'wrote {path}, {path.stat().st_size / 1e6:.3g} MB'
 
 
-def to_onnx(part: Part) -> 'torch.onnx.ONNXProgram':
-    """The part as ONNX, its batch and the sides of its images left open. Errors as for `export`."""
+def example_of(part: Part) -> tuple[dict[str, Tensor], dict[str, dict]]:
+    """Inputs to export with, and which of their sides stay open: the batch, and the sides of images."""
     def side(name: str) -> 'torch.export.Dim':
         dim = torch.export.Dim(name, min=part.smallest // part.multiple)
         return part.multiple * dim if part.multiple > 1 else dim
@@ -239,6 +290,17 @@ def to_onnx(part: Part) -> 'torch.onnx.ONNXProgram':
     dims = {'image': {0: batch, 2: side('height'), 3: side('width')}}
     if part.style_length:
         inputs['style'], dims['style'] = torch.zeros(2, part.style_length), {0: batch}
+    return inputs, dims
+
+
+def about(part: Part) -> dict[str, str]:
+    """What a file says of its images."""
+    return {'image_range': '-1 to 1', 'sides_multiple_of': str(part.multiple), 'shorter_side': str(part.shorter_side)}
+
+
+def write_onnx(part: Part, path: Path) -> None:
+    """Errors as for `export`."""
+    inputs, dims = example_of(part)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')   # of the exporter's own making
@@ -248,32 +310,63 @@ def to_onnx(part: Part) -> 'torch.onnx.ONNXProgram':
     except Exception as error:   # versions of four libraries must fit together, and each has errors of its own
         raise RunEnded(1, f'{part.name}.onnx: not written; torch {torch.__version__} and the installed onnx and '
                           f'onnxscript cannot export it ({shown(reason_of(error), 200)})') from error
-    program.model.metadata_props.update(image_range='-1 to 1', sides_multiple_of=str(part.multiple),
-                                        shorter_side=str(part.shorter_side))
-    return program
+    program.model.metadata_props.update(about(part))
+    program.save(str(path))
+
+
+def run_onnx(part: Part, path: Path, inputs: dict[str, Tensor]) -> Tensor:
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    found, = session.run([part.output], {name: value.numpy() for name, value in inputs.items()})
+    return torch.from_numpy(found)
+
+
+def write_pt2(part: Part, path: Path) -> None:
+    """Errors as for `export`."""
+    inputs, dims = example_of(part)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            program = torch.export.export(part.network, (), kwargs=inputs, dynamic_shapes=dims,
+                                          prefer_deferred_runtime_asserts_over_guards=True)
+    except Exception as error:
+        raise RunEnded(1, f'{part.name}.pt2: not written; torch {torch.__version__} cannot export it '
+                          f'({shown(reason_of(error), 200)})') from error
+    # It asserts that no layer within is a single pixel wide, which only held for the sizes that it was exported with.
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    torch.export.save(program, str(path), extra_files={'munit.json': json.dumps(about(part))})
+
+
+def run_pt2(part: Part, path: Path, inputs: dict[str, Tensor]) -> Tensor:
+    with torch.inference_mode():
+        return torch.export.load(str(path)).module()(**inputs)
+
+
+FORMATS = {'onnx': Format('onnx', write_onnx, run_onnx), 'pt2': Format('pt2', write_pt2, run_pt2)}
 
 
 def check_shapes(part: Part, trained: tuple[int, int]) -> list[tuple[int, int, int]]:
     """Batch, height and width of what is checked: none as it was exported."""
     small, step = part.smallest, part.multiple
     return [(1, max(small, trained[0]), max(small, trained[1])), (3, 2 * small + step, 4 * small + 3 * step),
-            (1, 5 * small, 2 * small)]
+            (1, 5 * small, 2 * small), (2, small, small)]
 
 
-def largest_difference(part: Part, path: Path, shape: tuple[int, int, int]) -> float:
-    """Between what onnxruntime makes of noise with the file, and PyTorch without it; NaN where either has it."""
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+def largest_difference(part: Part, path: Path, shape: tuple[int, int, int], form: Format) -> float:
+    """Between what the file makes of noise, and PyTorch without it; NaN where either has it."""
     generator = torch.Generator().manual_seed(0)
     n, height, width = shape
     inputs = {'image': torch.rand(n, part.channels, height, width, generator=generator) * 2 - 1}
     if part.style_length:
         inputs['style'] = torch.randn(n, part.style_length, generator=generator)
-    found, = session.run([part.output], {name: value.numpy() for name, value in inputs.items()})
+    found = form.run(part, path, inputs)
     with torch.inference_mode():
-        return float((torch.from_numpy(found) - part.reference(**inputs)).abs().max())
+        return float((found - part.reference(**inputs)).abs().max())
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ import torch
 from core.checkpoints import kind_of_file, load_file, put_file
 from core.errors import BadInput, OneLineParser, shown
 from core.files import make_folder
+from core.safetensors_file import is_safetensors
 from engine.cli import run_command
 
 
@@ -20,6 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--input', required=True, help='a gen_XXXXXXXX.pt or ema_XXXXXXXX.pt')
     parser.add_argument('--output', required=True, help='the file to write')
     opts = parser.parse_args(argv)
+    if is_safetensors(opts.output):
+        raise BadInput(f'--output {shown(opts.output)}: the file would be one of PyTorch; call it .pt, and then '
+                       f'export_onnx.py --format safetensors')
     content = load_file(opts.input, '--input')
     if not kind_of_file(content).startswith('a generator of'):
         raise BadInput(f'--input {shown(opts.input)}: this is {kind_of_file(content)}; use gen_XXXXXXXX.pt')

@@ -69,6 +69,7 @@ DESCRIPTIONS = {
     'checkpoint_activations': 'recompute activations in the backward pass: a third of the memory, one more forward '
                               'pass',
     'cache': 'keep decoded and resized images in memory, up to half of what is free',
+    'tracker': 'log to Weights & Biases or MLflow as well as to TensorBoard (`requirements/track.txt`)',
     'keep_snapshots': 'how many of the newest snapshots stay; 0: all',
     'max_bad_steps': 'consecutive iterations with losses or gradients that are not finite, which end a run',
     'max_bad_images': 'unreadable images that end a run',

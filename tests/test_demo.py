@@ -275,6 +275,38 @@ def test_it_refuses_in_one_line(tiny, capsys, monkeypatch, changes, words):
     assert words in complaint(capsys, demo_server.main, *(f'--{key}={value}' for key, value in given.items()))
 
 
+def test_a_checkpoint_brings_its_config_from_its_run_or_its_name(tiny, tmp_path):
+    run = tmp_path / 'outputs' / 'A'
+    (run / 'checkpoints').mkdir(parents=True)
+    checkpoint = run / 'checkpoints' / 'gen_00000001.pt'
+    shutil.copy(tiny['checkpoint'], checkpoint)
+    assert demo_server.config_file_of(str(checkpoint)) == demo_server.beside_here(demo_server.SHIPPED_CONFIG)
+    shutil.copy(tiny['config'], run / 'config.yaml')
+    assert demo_server.config_file_of(str(checkpoint)) == str(run / 'config.yaml')
+    assert Path(demo_server.config_file_of('models/demo_edges2shoes.pt')).name == 'demo_edges2shoes_folder.yaml'
+    opts = demo_server.parse_arguments(['--checkpoint', str(checkpoint), 'models/edges2shirts64.pt'])
+    models = [demo_server.open_model(opts, each, torch.device('cpu')) for each in opts.checkpoint]
+    assert demo_server.names_of(models) == ['A gen_00000001', 'edges2shirts64']
+    assert [model.config['gen']['n_res'] for model in models][0] == 1
+
+
+def test_a_safetensors_file_needs_no_config_and_says_so_when_saved(tiny, tmp_path):
+    pytest.importorskip('safetensors')
+    import export_onnx
+    export_onnx.main(flags(tiny, output_folder=tmp_path, format='safetensors'))
+    opts = demo_server.parse_arguments(['--checkpoint', str(tmp_path / 'gen.safetensors')])
+    opened = demo_server.open_model(opts, opts.checkpoint[0], torch.device('cpu'))
+    text = opened.settings('a2b', 64, torch.zeros(8), 'given')
+    assert text['Config'] == 'in the checkpoint' and '--config' not in text['Command']
+
+
+@pytest.mark.parametrize('given', ['huggingface.co', "https://a.b; script-src *", 'https://a.b/c'])
+def test_only_a_site_may_be_named_to_embed_in(capsys, given):
+    with pytest.raises(SystemExit):
+        demo_server.parse_arguments(['--embed_in', given])
+    assert 'not the address of a site' in capsys.readouterr().err
+
+
 def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setattr(demo_server, 'find_spec', lambda name: None)
     assert 'pip install -r requirements/demo.txt' in complaint(capsys, demo_server.main)
@@ -315,12 +347,13 @@ runpy.run_path('demo.py', run_name='__main__')
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    """The address of a server with the shipped model; when it ends, it has asked, written and said nothing."""
+    """The address of a server with the shipped models; when it ends, it has asked, written and said nothing."""
     if not find_spec('gradio'):   # to import it here takes as long as the server does
         pytest.skip('Gradio is not installed')
     temporary = tmp_path_factory.mktemp('temporary')
     environment = {**os.environ, 'TMPDIR': str(temporary)}
-    process = subprocess.Popen([sys.executable, '-c', WATCHED, '--port', '0', '--device', 'cpu'], cwd=ROOT, text=True,
+    process = subprocess.Popen([sys.executable, '-c', WATCHED, '--port', '0', '--device', 'cpu', '--checkpoint',
+                                'models/edges2shirts64.pt', 'models/demo_edges2shoes.pt'], cwd=ROOT, text=True,
                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     line = process.stdout.readline()
     if not line.startswith('http://127.0.0.1:'):
@@ -354,6 +387,8 @@ def test_a_request_is_a_translation_and_no_answer_is_kept(server):
     assert status == 200 and answer['styles'] == [CODE, CODE[::-1]] and len(answer['pictures']) == 2
     assert pixels(base64.b64decode(answer['pictures'][0].split(',')[1])).shape == (64, 64, 3)
     assert request(server, '/demo/save', asked(style=CODE))[1][:4] == b'\x89PNG'
+    status, other = request(server, '/demo/translate?model=1', asked(styles=[CODE]))
+    assert status == 200 and other['pictures'][0] != answer['pictures'][0]
     status, answer = request(server, '/demo/content?way=b2a&size=64&example=2')
     assert status == 200 and pixels(answer).shape == (64, 64, 3)
 
@@ -379,7 +414,8 @@ def test_a_photograph_becomes_an_outline(server):
     ('save', asked(style='/etc/passwd'), '8 numbers'), ('sample', {'way': 'a2b', 'seed': '1', 'count': 2}, 'seed'),
     ('content?way=a2b&size=64', b'no picture', 'this file: cannot be read as an image'),
     ('content?way=c&size=64', b'', 'no other way'), ('content?way=a2b&size=64&example=77', b'', 'no such example'),
-    ('style?way=a2b', b'', 'not an image'),
+    ('style?way=a2b', b'', 'not an image'), ('translate?model=2', asked(), 'no such model'),
+    ('translate?model=x', asked(), 'no such model'),
 ])
 def test_a_wrong_request_is_told_what_is_wrong(server, path, body, words):
     status, answer = request(server, f'/demo/{path}', body)
@@ -430,6 +466,30 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     assert len(done) >= demo_server.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
     assert busy and all('the model is busy' in answer['error'] for answer in busy)
     assert request(server, '/demo/translate', asked())[0] == 200   # and then it goes on
+
+
+@pytest.mark.slow
+def test_a_space_of_a_copied_app_py_serves_the_page_for_frames_of_its_host(tmp_path):
+    if not find_spec('gradio'):
+        pytest.skip('Gradio is not installed')
+    shutil.copy(ROOT / 'scripts' / 'space_app.py', tmp_path / 'app.py')
+    (tmp_path / 'munit').symlink_to(ROOT)
+    process = subprocess.Popen([sys.executable, 'app.py'], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, env={**os.environ, 'PORT': '0', 'CUDA_VISIBLE_DEVICES': ''})
+    try:
+        server = process.stdout.readline().split()[0]
+        connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=30)
+        connection.request('GET', '/', headers={'Host': 'someone-munit.hf.space'})
+        answer = connection.getresponse()
+        assert answer.status == 200 and b'MUNIT' in answer.read()
+        assert answer.headers['content-security-policy'].endswith("frame-ancestors 'self' https://huggingface.co")
+        assert request(server, '/demo/sample', {'way': 'a2b', 'seed': 1, 'count': 2}, Host='someone-munit.hf.space',
+                       Origin='https://someone-munit.hf.space')[0] == 200
+        assert request(server, '/gradio_api/upload', b'')[0] == 404
+        connection.close()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -727,3 +787,131 @@ def test_when_the_server_ends_the_page_says_so(open_page):
     page.route('**/demo/translate', lambda route: route.fulfill(status=503, json={'error': 'the model is busy: x'}))
     part(page, 'examples').locator('button').nth(2).click()
     page.wait_for_selector('[data-el=fault]:visible >> text=The model is busy')
+
+
+@pytest.mark.slow
+def test_redo_puts_on_again_what_undo_took_until_a_new_line(open_page):
+    page = open_page()
+    empty = shown(page)
+    for x in (0.3, 0.6):
+        move(page, 'paper', (x, 0.2))
+        page.mouse.down()
+        move(page, 'paper', (x, 0.8))
+        page.mouse.up()
+    drawn = settle(page)
+    assert part(page, 'redo').is_disabled()
+    part(page, 'undo').click()
+    part(page, 'undo').click()
+    assert np.array_equal(settle(page), empty) and part(page, 'undo').is_disabled()
+    part(page, 'redo').click()
+    page.keyboard.press('Control+y')
+    assert np.array_equal(settle(page), drawn) and part(page, 'redo').is_disabled()
+    page.keyboard.press('Control+z')
+    page.keyboard.press('Control+Shift+z')
+    assert np.array_equal(settle(page), drawn)
+    page.keyboard.press('Control+z')
+    part(page, 'clear').click()
+    assert part(page, 'redo').is_disabled()
+    part(page, 'seed').focus()   # where Control Z is the field's own
+    page.keyboard.press('Control+z')
+    settle(page)
+    assert part(page, 'resultHint').is_visible()
+
+
+def paste(page, content: bytes) -> None:
+    page.evaluate('''(content) => {
+        const given = new DataTransfer();
+        given.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], 'pasted.png'));
+        document.activeElement.dispatchEvent(new ClipboardEvent('paste', { clipboardData: given, bubbles: true }));
+    }''', base64.b64encode(content).decode())
+
+
+@pytest.mark.slow
+def test_a_pasted_picture_gives_the_style_and_on_the_paper_the_input(open_page):
+    page = open_page()
+    before, first = shown(page), code(page)
+    shirt = (ROOT / 'inputs' / 'edges2shirts_shirt_3.jpg').read_bytes()
+    page.evaluate('document.activeElement.blur()')
+    paste(page, shirt)
+    page.wait_for_selector('[data-el=told]:visible >> text=Style of pasted.png')
+    styled = settle(page)
+    assert differ(before, styled) and not torch.equal(first, code(page))
+    guided, strokes = code(page), part(page, 'undo')
+    assert strokes.is_disabled()
+    part(page, 'paper').focus()
+    paste(page, (ROOT / 'inputs' / 'edges2shirts_outline_4.png').read_bytes())
+    page.wait_for_selector('[data-el=undo]:enabled')
+    assert differ(styled, settle(page)) and torch.equal(guided, code(page))
+
+
+@pytest.mark.slow
+def test_a_link_holds_seed_and_style(open_page):
+    page = open_page(permissions=['clipboard-read', 'clipboard-write'])
+    part(page, 'seed').fill('77')
+    part(page, 'seed').press('Enter')
+    settle(page)
+    part(page, 'examples').locator('button').nth(2).click()
+    part(page, 'strip').locator('button').nth(3).click()
+    wanted, style = settle(page), code(page)
+    part(page, 'share').click()
+    page.wait_for_selector('[data-el=told]:visible >> text=Copied')
+    link = page.evaluate('navigator.clipboard.readText()')
+    other = open_page()
+    other.goto('about:blank')
+    other.goto(link)
+    other.wait_for_selector('[data-ready=yes]', state='attached')
+    assert np.array_equal(settle(other), wanted) and torch.equal(code(other), style)
+    assert part(other, 'seed').input_value() == '77'
+    assert part(other, 'strip').locator('[aria-pressed=true]').get_attribute('aria-label') == 'Sample 4 of seed 77'
+    other.evaluate('location.hash = "model=9&way=x&size=1&seed=1e9&code=1,2,x,<b>"')   # of which nothing fits
+    assert np.array_equal(settle(other), wanted)
+    other.evaluate('location.hash = "code=0,0,0,0,0,0,0,2.5"')
+    assert differ(settle(other), wanted) and code(other)[7] == 2.5
+
+
+@pytest.mark.slow
+def test_without_a_clipboard_the_address_bar_has_the_link(open_page):
+    page = open_page()
+    page.evaluate('() => { navigator.clipboard.writeText = () => Promise.reject(new Error("no")); }')
+    part(page, 'share').click()
+    page.wait_for_selector('[data-el=told]:visible >> text=The address bar has the link')
+    assert 'seed=10' in page.url and 'code=' in page.url
+
+
+@pytest.mark.slow
+def test_the_keyboard_help_opens_and_closes(open_page):
+    page = open_page()
+    page.keyboard.press('?')
+    assert part(page, 'keysHelp').is_visible() and 'Ctrl Y' in part(page, 'keysHelp').inner_text()
+    page.keyboard.press('Escape')
+    assert not part(page, 'keysHelp').is_visible()
+    part(page, 'openKeys').click()
+    part(page, 'keysHelp').get_by_text('Close').click()
+    assert not part(page, 'keysHelp').is_visible()
+    part(page, 'code').focus()
+    page.keyboard.press('?')
+    assert not part(page, 'keysHelp').is_visible()
+
+
+@pytest.mark.slow
+def test_another_model_is_chosen_and_the_drawing_stays(open_page):
+    page = open_page()
+    assert part(page, 'model').locator('option').all_inner_texts() == ['edges2shirts64', 'demo_edges2shoes']
+    part(page, 'clear').click()
+    move(page, 'paper', (0.2, 0.7))
+    page.mouse.down()
+    move(page, 'paper', (0.3, 0.4), (0.6, 0.5), (0.9, 0.7))
+    page.mouse.up()
+    part(page, 'keep').click()
+    shirt, paper = settle(page), page.evaluate('document.querySelector("[data-el=paper]").toDataURL()')
+    part(page, 'model').select_option('1')
+    page.wait_for_function('document.querySelector("[data-el=toName]").textContent.includes("shoes")')
+    shoe = settle(page)
+    assert differ(shirt, shoe) and part(page, 'kept').inner_text() == ''
+    assert page.evaluate('document.querySelector("[data-el=paper]").toDataURL()') == paper
+    with page.expect_download() as download:
+        part(page, 'saveInput').click()
+    assert download.value.suggested_filename == 'demo_edges2shoes_a2b_input.png'
+    part(page, 'model').select_option('0')
+    page.wait_for_function('document.querySelector("[data-el=toName]").textContent.includes("shirts")')
+    assert np.array_equal(settle(page), shirt)

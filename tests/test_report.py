@@ -9,6 +9,7 @@ import statistics
 import time
 from pathlib import Path
 
+import compare_runs
 import numpy as np
 import pytest
 import rebuild_run_page
@@ -17,11 +18,13 @@ import yaml
 from parity import config_with
 from PIL import Image
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+from test_commands import complaint
 
 import train as train_command
 from core.errors import RunEnded
 from core.tensorboard_log import Log, events, scalars
 from engine.cli import run_command
+from engine.run_page import comparison
 from engine.run_page import page as run_page
 from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_data, replace_text
 from engine.training import StopSignal
@@ -518,3 +521,82 @@ def test_a_page_without_its_data_says_so_and_shows_the_pictures(browser, copied)
     with Visit(browser, copied / 'index.html') as page:
         page.wait_for_selector('#curves:has-text("copy the whole folder")')
         assert page.evaluate('[...document.images].every(one => one.naturalWidth)')
+
+
+# -- several runs on a page -------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def shorter(data, tmp_path_factory) -> Path:
+    """Another run, of 5 iterations and other settings."""
+    folder = tmp_path_factory.mktemp('shorter')
+    assert train(folder, data, '--max_iter', 5, name='short, <i>one', lr=0.001, image_save_iter=1) == 0
+    return folder / 'outputs' / 'short, <i>one'
+
+
+def test_runs_are_compared_at_the_same_steps(run, shorter, tmp_path):
+    compare_runs.main([str(run / 'outputs' / NAME), str(shorter), '--output_folder', str(tmp_path / 'both')])
+    told = read_data(tmp_path / 'both')
+    assert told['runs'] == [NAME, 'short, <i>one'] and told['pictures']['train'] == [2, 4]
+    one, two = (read_data(folder)['curves'] for folder in (run / 'outputs' / NAME, shorter))
+    assert told['curves']['steps'] == list(range(1, 9))
+    terms = told['curves']['terms']
+    assert terms[f'loss_gen_total\n{NAME}']['mean'] == pytest.approx(one['terms']['loss_gen_total']['mean'])
+    found = terms['loss_gen_total\nshort, <i>one']['mean']
+    assert found[:5] == pytest.approx(two['terms']['loss_gen_total']['mean']) and found[5:] == [None] * 3
+    assert {row[0]: row[1:] for row in told['config']} == {'lr': [0.0001, 0.001], 'max_iter': [8, 5],
+                                                           'image_save_iter': [2, 1]}
+    assert dict(told['facts'])['short, <i>one'] == 'MUNIT, 5 of 5 iterations, finished'
+
+
+def test_curves_of_many_points_are_compared_at_few_and_to_their_ends():
+    runs = [{'curves': {'steps': list(range(step, end + 1, step)), 'every': 1,
+                        'terms': {'x': {'mean': [float(i) for i in range(step, end + 1, step)]}}}}
+            for step, end in ((10, 9_000), (1, 20_000))]
+    curves = comparison._curves(runs, ['a', 'b'])
+    assert len(curves['steps']) <= 2 * POINTS and curves['steps'][-1] == 20_000
+    for name, end in (('a', 9_000), ('b', 20_000)):
+        for step, value in zip(curves['steps'], curves['terms'][f'x\n{name}']['mean'], strict=True):
+            assert value is None if step > end or name == 'a' and step < 10 else abs(value - step) <= 1e-3 * step
+
+
+@pytest.mark.parametrize('case, words', [
+    ('one', '1 folders: 2 to 8'), ('same', '2 folders: 2 to 8 different'), ('none', 'no run.js'),
+    ('damaged', 'a run.js is damaged'), ('over', 'whose page would be lost')])
+def test_what_cannot_be_compared_is_one_line_and_nothing_is_written(run, tmp_path, capsys, case, words):
+    folder, out = run / 'outputs' / NAME, tmp_path / 'out'
+    other = tmp_path / 'other'
+    other.mkdir()
+    if case in ('damaged', 'over'):
+        shutil.copy(folder / 'run.js', other)
+    if case == 'damaged':
+        pretend(other, curves={'steps': [1]})
+    folders = {'one': [folder], 'same': [folder, folder / '.' / '']}.get(case, [folder, other])
+    line = complaint(capsys, compare_runs.main, *folders, '--output_folder', folder if case == 'over' else out)
+    assert words in line and not out.exists()
+
+
+@pytest.mark.slow
+def test_a_comparison_overlays_curves_and_sets_pictures_side_by_side(browser, run, shorter, tmp_path):
+    for name, folder in (('100% #1', run / 'outputs' / NAME), ('two', shorter)):
+        shutil.copytree(folder, tmp_path / name, ignore=shutil.ignore_patterns('checkpoints', '.lock'))
+    compare_runs.main([str(tmp_path / '100% #1'), str(tmp_path / 'two'), '--output_folder', str(tmp_path / 'both')])
+    visit = Visit(browser, tmp_path / 'both' / 'index.html')
+    with visit as page:
+        page.wait_for_selector('path.curve', state='attached')
+        page.wait_for_function('document.images.length === 4 && [...document.images].every(one => one.naturalWidth)')
+        assert 'two/images/gen_a2b_train_00000004.jpg' in page.get_attribute('img >> nth=1', 'src')
+        boxes = [page.locator('figure').nth(i).bounding_box() for i in range(2)]
+        assert boxes[0]['y'] == boxes[1]['y'] and boxes[1]['x'] >= boxes[0]['x'] + boxes[0]['width']
+        first = page.locator('.panel').first
+        assert first.locator('h3').inner_text().endswith('_total') and first.locator('path.curve').count() == 2
+        assert first.locator('.legend span').all_inner_texts() == [NAME, 'short, <i>one']
+        colours = first.locator('path.curve').evaluate_all('all => all.map(one => getComputedStyle(one).stroke)')
+        assert len(set(colours)) == 2
+        first.locator('.legend input').first.uncheck()
+        assert first.locator('path.curve').count() == 1
+        page.focus('#slider')
+        page.keyboard.press('ArrowLeft')
+        assert page.inner_text('figcaption >> nth=1') == 'short, <i>one: A → B, training images, after 2 iterations'
+        page.evaluate('document.querySelectorAll("details").forEach(one => { one.open = true })')
+        assert 'Config: 3 keys differ' in page.inner_text('body') and '0.001' in page.inner_text('details')
+    assert visit.complaints == []

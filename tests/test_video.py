@@ -1,5 +1,6 @@
 """Tests of video.py: frames, times and audio packets of its outputs, and its error messages."""
 import contextlib
+import enum
 import itertools
 import os
 import shutil
@@ -7,6 +8,7 @@ import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from engine.cli import run_command
 from engine.config import load_config
 from engine.style_codes import read_codes, slerp
 from engine.translator import Translator, make_translator
-from extras.video.reader import open_video
+from extras.video.reader import is_cover, open_video
 from networks import VAEGen
 from utils import to_bytes, to_picture
 
@@ -585,3 +587,11 @@ def test_an_output_folder_gets_the_name_of_the_input_and_old_outputs_are_replace
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['clip.mkv', 'clip.mp4']
     assert len(VideoContent(av, tmp_path / 'out' / 'clip.mp4').images) == 2
     assert (tmp_path / 'new' / 'deep' / 'clip.mp4').exists()
+
+
+@pytest.mark.parametrize('kind', [int, enum.Flag, enum.IntFlag])
+def test_a_cover_is_told_whatever_kind_of_number_pyav_has_its_flags_in(kind):
+    flags = kind('Flags', {'default': 1, 'attached_pic': 0x400}) if kind is not int else None
+    for value, cover in ((1, False), (0x400, True), (0x401, True)):
+        assert is_cover(SimpleNamespace(disposition=value if flags is None else flags(value))) == cover
+    assert not is_cover(SimpleNamespace())

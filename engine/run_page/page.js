@@ -91,6 +91,12 @@
   const silent = () => run.state === 'running' && silence() > 120 + 4 * expected();
 
   function showHead() {
+    if (run.runs) {
+      $('state').textContent = `${run.runs.length} runs`;
+      $('facts').replaceChildren(...run.facts.map(([name, standing]) => make('div', {}, make('dt', {}, name),
+                                                                             make('dd', {}, standing))));
+      return;
+    }
     const state = silent() ? 'silent' : run.state, line = $('state');
     const said = {
       running: ['Running', `; the page follows by itself.`],
@@ -186,18 +192,24 @@
     $('play').setAttribute('aria-label', playing ? 'Stop playing' : 'Play the iterations');
   }
 
-  const pathOf = (way, split, postfix) =>
-    `images/gen_${way}_${split}_${postfix}.jpg${postfix === 'current' ? `?${run.current}` : ''}`;
+  const pathOf = ({way, folder}, split, postfix) =>
+    `${folder}images/gen_${way}_${split}_${postfix}.jpg${postfix === 'current' ? `?${run.current}` : ''}`;
 
-  function figureOf(way) {
-    const there = document.querySelector(`figure[data-way="${way}"]`);
+  /** The pictures that are shown at once: one of each way, or of a comparison one of each way and run. */
+  const shots = () => run.ways.flatMap(way => run.runs
+    ? run.runs.map((name, i) => ({way, key: `${way}-${i}`, title: `${name}: ${WAYS[way]}`, folder: run.folders[i],
+                                  kinds: run.kinds[i]}))
+    : [{way, key: way, title: WAYS[way], folder: '', kinds: run.kinds}]);
+
+  function figureOf({key, kinds}) {
+    const there = document.querySelector(`figure[data-way="${key}"]`);
     if (there) return there;
-    const figure = make('figure', {'data-way': way}, make('figcaption'),
-      make('div', {class: 'pan'}, make('ol', {}, ...run.kinds.map(kind => make('li', {}, kind))),
+    const figure = make('figure', {'data-way': key}, make('figcaption'),
+      make('div', {class: 'pan'}, make('ol', {}, ...kinds.map(kind => make('li', {}, kind))),
            make('a', {}, make('img'))));
-    figure.style.setProperty('--rows', run.kinds.length || 4);
+    figure.style.setProperty('--rows', kinds.length || 4);
     figure.style.setProperty('--aspect', 1);
-    $('choice').parentElement.append(figure);
+    ($('figures') || $('choice').parentElement).append(figure);
     return figure;
   }
 
@@ -216,9 +228,9 @@
     Object.assign($('slider'), {max: found.length - 1, value: index});
     $('slider').setAttribute('aria-valuetext', when);
     $('at').textContent = index === found.length - 1 ? `${whole(step)}, latest` : whole(step);
-    for (const way of run.ways) {
-      const figure = figureOf(way), image = figure.querySelector('img'), path = pathOf(way, split, postfix);
-      figure.querySelector('figcaption').textContent = `${WAYS[way]}, ${SPLITS[split]}, ${when}`;
+    for (const shot of shots()) {
+      const figure = figureOf(shot), image = figure.querySelector('img'), path = pathOf(shot, split, postfix);
+      figure.querySelector('figcaption').textContent = `${shot.title}, ${SPLITS[split]}, ${when}`;
       if (image.getAttribute('src') === path) continue;
       image.onload = () => {
         figure.classList.remove('missing');
@@ -230,26 +242,36 @@
         figure.classList.add('missing');
         figure.querySelector('figcaption').textContent += ': not in this folder';
       };
-      image.alt = `${WAYS[way]}, ${SPLITS[split]}, ${when}`
-        + (run.kinds.length ? `; from the top: ${run.kinds.join(', ')}` : '');
+      image.alt = `${shot.title}, ${SPLITS[split]}, ${when}`
+        + (shot.kinds.length ? `; from the top: ${shot.kinds.join(', ')}` : '');
       image.src = path;
       image.parentElement.href = path;
       for (const beside of [found[index - 1], found[index + 1]]) {   // at hand when the slider moves
-        if (beside) new Image().src = pathOf(way, split, beside.postfix);
+        if (beside) new Image().src = pathOf(shot, split, beside.postfix);
       }
     }
   }
 
   // -- the curves -----------------------------------------------------------------------------------------------------
 
-  const termsOf = group => Object.keys(run.curves.terms).filter(
-    name => GROUPS.find(([, pattern]) => pattern.test(name))[0] === group);
+  // Of a comparison, a term's name has that of its run in a second line, and each term has a chart with all runs.
+  const termOf = name => name.split('\n')[0], runOf = name => name.split('\n')[1];
+  const kindOf = name => GROUPS.findIndex(([, pattern]) => pattern.test(termOf(name)));
+  const groupOf = name => run.runs ? termOf(name) : GROUPS[kindOf(name)][0];
+  const labelOf = name => run.runs ? runOf(name) : name.replace(/^loss_/, '');
+  const termsOf = group => Object.keys(run.curves.terms).filter(name => groupOf(name) === group);
+  const groups = () => run.runs
+    ? [...new Set(Object.keys(run.curves.terms).sort((a, b) => kindOf(a) - kindOf(b)).map(termOf))]
+    : GROUPS.map(([group]) => group);
   const domainOf = name => (name.match(/_(a|b|aba|bab)$/) || [])[1];
   const stillZero = name => run.curves.terms[name].mean.every(value => !value);
   const isOn = name => set.on.has(name) || !set.off.has(name) && !stillZero(name);
 
   /** What each term looks like: terms of A and B share a colour, B is dashed. */
   function looksOf(names) {
+    if (run.runs) {
+      return new Map(names.map(name => [name, {colour: `var(--c${run.runs.indexOf(runOf(name)) % COLOURS})`, dash: ''}]));
+    }
     const stems = [...new Set(names.map(name => name.replace(/_(a|b|aba|bab)$/, '')))];
     return new Map(names.map(name => {
       const place = stems.indexOf(name.replace(/_(a|b|aba|bab)$/, ''));
@@ -322,6 +344,7 @@
   class Panel {
     constructor(group) {
       this.group = group;
+      this.clip = `clip${panels.size}`;
       this.chart = make('svg', {
         class: 'chart', tabindex: 0, role: 'img', height: CHART.height,
         onpointermove: event => this.hover(event.clientX),
@@ -329,7 +352,8 @@
         onpointerleave: () => this.leave(), onblur: () => this.leave(), onkeydown: event => this.key(event)});
       this.tip = make('div', {class: 'tip', hidden: true, 'aria-live': 'polite'});
       this.legend = make('div', {class: 'legend', role: 'group', 'aria-label': `${group}: which terms to draw`});
-      this.element = make('div', {class: 'panel'}, make('h3', {}, group), this.chart, this.tip, this.legend);
+      this.element = make('div', {class: 'panel'},
+        make('h3', {}, run.runs ? group.replace(/^loss_/, '') : group), this.chart, this.tip, this.legend);
     }
 
     update() {
@@ -342,7 +366,8 @@
       for (const label of this.legend.children) {
         const name = label.dataset.name, means = run.curves.terms[name].mean;
         label.querySelector('input').checked = isOn(name);
-        label.querySelector('output').textContent = stillZero(name) ? '0 throughout' : short(means[means.length - 1]);
+        label.querySelector('output').textContent = stillZero(name) ? '0 throughout' : short(run.runs
+          ? means.findLast(value => value !== null) : means[means.length - 1]);
       }
       this.draw();
     }
@@ -358,7 +383,7 @@
         this.draw();
       }});
       return make('label', {'data-name': name}, box, this.swatch(colour, dash),
-                  make('span', {}, name.replace(/^loss_/, '')), make('output'));
+                  make('span', {}, labelOf(name)), make('output'));
     }
 
     swatch(colour, dash) {
@@ -378,7 +403,7 @@
       this.chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
       const bounds = boundsOf(drawn), last = at[at.length - 1];
       this.chart.setAttribute('aria-label', `${this.group}, over ${whole(last)} iterations: ` + (drawn.map(
-        ({name, line}) => `${name} ${short(line[line.length - 1])}`).join(', ') || 'no term is on'));
+        ({name, line}) => `${run.runs ? runOf(name) : name} ${short(line[line.length - 1])}`).join(', ') || 'no term is on'));
       if (!bounds) {
         this.xs = null;
         const why = drawn.length ? 'nothing above 0 to draw' : 'no term is on';
@@ -390,7 +415,7 @@
       const y = value => value === null || set.log && value <= 0 ? null
         : top + (height - top - bottom) * (1 - (scale(value) - scale(low)) / (scale(high) - scale(low)));
       this.xs = at.map(x);
-      const id = `clip${GROUPS.findIndex(([group]) => group === this.group)}`;
+      const id = this.clip;
       const marks = [], curves = make('g', {'clip-path': `url(#${id})`});
       for (const value of set.log ? logTicks(low, high) : ticks(low, high, 5)) {
         marks.push(make('line', {class: 'grid', x1: left, x2: width - right, y1: y(value), y2: y(value)}),
@@ -453,7 +478,7 @@
       if (!here) return;
       const rows = [...this.drawn].sort((a, b) => (b.raw[i] ?? -Infinity) - (a.raw[i] ?? -Infinity)).map(
         ({name, raw, colour, dash}) => make('tr', {}, make('td', {}, this.swatch(colour, dash)),
-          make('td', {}, name.replace(/^loss_/, '')), make('td', {}, raw[i] === null ? '–' : short(raw[i]))));
+          make('td', {}, labelOf(name)), make('td', {}, raw[i] === null ? '–' : short(raw[i]))));
       const when = `iteration ${whole(run.curves.steps[i])}` + (every > 1 ? `, mean of ${every} values` : '');
       this.tip.replaceChildren(make('div', {}, when), make('table', {}, ...rows));
       const space = this.element.clientWidth;
@@ -471,7 +496,7 @@
   }
 
   function showCurves() {
-    const there = GROUPS.map(([group]) => group).filter(group => run.curves.steps.length && termsOf(group).length);
+    const there = groups().filter(group => run.curves.steps.length && termsOf(group).length);
     if (!there.length) {
       $('curves').replaceChildren(make('p', {}, 'Nothing is logged yet, or the log is not at hand.'));
       panels.clear();
@@ -536,6 +561,12 @@
     if (same === shownAt) return;
     shownAt = same;
     const text = value => typeof value === 'string' ? value : JSON.stringify(value);
+    if (run.runs) {
+      fold('config', `Config: ${run.config.length} keys differ`, table(['key', ...run.runs], run.config.map(
+        ([key, ...values]) => make('tr', {}, make('td', {}, key),
+          ...values.map(value => make('td', {}, value === null ? '–' : text(value)))))));
+      return;
+    }
     if ((run.config || []).length) {
       const differs = ([, value, standard, given]) => given || standard !== null && standard !== value;
       const noted = ([, value, standard, given]) => [

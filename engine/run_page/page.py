@@ -299,7 +299,9 @@ def page_of(folder: Path, data: dict[str, Any]) -> str:
     style, script, policy = _parts_of_page()
     name, over = html.escape(data['name']), data['state'] != 'running'
     split, postfix, step = _latest(data)
-    figures = [_figure(folder, way, split, postfix, step, data['kinds']) for way in data['ways'] if postfix]
+    several = 'runs' in data   # of `comparison`: the script puts their pictures side by side
+    figures = ['<div id="figures"></div>'] if several else [
+        _figure(folder, way, split, postfix, step, data['kinds']) for way in data['ways'] if postfix]
     refresh = '' if over else '<noscript><meta http-equiv="refresh" content="30"></noscript>\n'
     averages = '<p>The generators that made them have averaged weights.</p>' if data.get('averaged') else ''
     return f"""<!DOCTYPE html>
@@ -323,7 +325,7 @@ def page_of(folder: Path, data: dict[str, Any]) -> str:
 <div id="choice" hidden></div>
 {chr(10).join(figures) or '<p id="none">None yet.</p>'}
 {averages}
-{_links(data)}
+{"" if several else _links(data)}
 </section>
 <section aria-labelledby="losses"><h2 id="losses">Curves</h2>
 <noscript><p>The curves are drawn by JavaScript, which is off.</p></noscript>

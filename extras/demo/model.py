@@ -38,7 +38,7 @@ ORIGINS = {'sampled': 'sampled', 'picture': 'of a picture', 'blend': 'between tw
 
 class Source(NamedTuple):
     """What a saved picture says of the model: names as the user gave them."""
-    config: str
+    config: str | None   # None: the checkpoint brings its own along
     checkpoint: str
     trainer: str
 
@@ -167,10 +167,12 @@ class DemoModel:
     def settings(self, way: str, size: int, code: Tensor, made: str) -> dict[str, str]:
         """What a saved picture says of itself."""
         trainer, code = self.source.trainer, code_text(code)
-        words = ['python', 'test.py', '--config', self.source.config, '--checkpoint', self.source.checkpoint,
+        given = [] if self.source.config is None else ['--config', self.source.config]
+        words = ['python', 'test.py', *given, '--checkpoint', self.source.checkpoint,
                  *([] if trainer == 'MUNIT' else ['--trainer', trainer]), '--a2b', str(int(way == 'a2b')),
                  '--new_size', str(size), f'--style_code={code}', '--input', 'INPUT', '--output_folder', 'outputs']
-        return {'Software': 'MUNIT in PyTorch, demo.py', 'Trainer': trainer, 'Config': shown(self.source.config),
+        return {'Software': 'MUNIT in PyTorch, demo.py', 'Trainer': trainer,
+                'Config': shown(self.source.config or 'in the checkpoint'),
                 'Checkpoint': shown(self.source.checkpoint), 'Checkpoint SHA-256': self.digest(),
                 'Direction': 'A to B' if way == 'a2b' else 'B to A', 'Size': str(size), 'Seed': 'none', 'Style': made,
                 'Style code': code, 'Command': shown(shlex.join(words), 2000),

@@ -12,8 +12,9 @@ const BUSY_AGAIN = 250;
 
 const pen = el.paper.getContext('2d', { willReadFrequently: true });
 const state = {
-  start: null, way: '', size: 0, style: null, origin: { origin: 'sliders' },
-  shownCode: '', samples: [], kept: [], keptOf: {}, keptCount: 0, maps: {}, papers: {}, undo: [], revision: 0, encoded: null,
+  start: null, model: 0, way: '', size: 0, style: null, origin: { origin: 'sliders' },
+  shownCode: '', samples: [], kept: [], keptOf: {}, keptCount: 0, maps: {}, papers: {}, undo: [], redo: [],
+  revision: 0, encoded: null,
 };
 
 // ---- Talking to the server -----------------------------------------------------------------------------------------
@@ -22,10 +23,11 @@ class Refused extends Error {
   constructor(status, text) { super(text); this.status = status; }
 }
 
-async function ask(path, options = {}) {
+async function ask(path, options = {}, model = state.model) {
+  const of = model ? `${path.includes('?') ? '&' : '?'}model=${model}` : '';
   let answer;
   try {
-    answer = await fetch(`demo/${path}`, options);
+    answer = await fetch(`demo/${path}${of}`, options);
   } catch (error) {
     if (error.name === 'AbortError') throw error;
     throw new Refused(0, 'The server does not answer. Is demo.py still running?');
@@ -41,6 +43,12 @@ async function ask(path, options = {}) {
 const post = (path, asked, signal) => ask(path, {
   method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(asked), signal,
 });
+
+// Whether what was asked for is of no use any more: the page has gone on to another model or direction.
+function leaving() {
+  const { model, way } = state;
+  return () => state.model !== model || state.way !== way;
+}
 
 let faultTimer = 0, toldTimer = 0;
 function showFault(error) {
@@ -127,7 +135,7 @@ function named(error, file) {
 }
 
 async function openInput(source, name = '') {
-  const { way, size } = state;
+  const { way, size } = state, gone = leaving();
   const read = { source };
   if (source.file) checkedFile(source.file);
   let image;
@@ -136,7 +144,7 @@ async function openInput(source, name = '') {
     // On the paper it may be sharper than what is sent.
     image = await loaded(await resized(source, way, Math.max(...state.start.ways[way].sizes)));
   } catch (error) { throw source.file ? named(error, source.file) : error; }
-  if (state.way !== way) return;
+  if (gone()) return;
   remember();
   const scale = PAPER / Math.min(image.width, image.height);
   sizePaper(Math.round(image.width * scale), Math.round(image.height * scale));
@@ -175,17 +183,29 @@ function restore({ pixels, paper }) {
   pen.putImageData(pixels, 0, 0);
   state.papers[state.way] = { ...paper };
 }
+function showHistory() {
+  el.undo.disabled = !state.undo.length;
+  el.redo.disabled = !state.redo.length;
+}
 function remember() {
   state.undo.push(snapshot());
   if (state.undo.length > MOST_UNDO) state.undo.shift();
-  el.undo.disabled = false;
+  state.redo = [];
+  showHistory();
 }
-function undo() {
-  if (!state.undo.length) return;
-  restore(state.undo.pop());
-  el.undo.disabled = !state.undo.length;
+function forget() {
+  state.undo = [];
+  state.redo = [];
+  showHistory();
+}
+function step(from, to) {
+  if (!from.length || stroke) return;
+  to.push(snapshot());
+  restore(from.pop());
+  showHistory();
   changed();
 }
+const undo = () => step(state.undo, state.redo), redo = () => step(state.redo, state.undo);
 function clear() {
   remember();
   state.papers[state.way] = { empty: true };
@@ -249,9 +269,7 @@ function showCursor() {
 }
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 el.paper.addEventListener('keydown', (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === 'z') {
-    undo();
-  } else if (event.key === ' ' || event.key === 'Enter') {
+  if (event.key === ' ' || event.key === 'Enter') {
     if (event.repeat) return;
     keys.down = !keys.down;
     if (keys.down) {
@@ -285,6 +303,7 @@ function choose(tool) {
 el.pen.addEventListener('click', () => choose(el.pen));
 el.eraser.addEventListener('click', () => choose(el.eraser));
 el.undo.addEventListener('click', undo);
+el.redo.addEventListener('click', redo);
 el.clear.addEventListener('click', clear);
 
 // ---- Translating ---------------------------------------------------------------------------------------------------
@@ -301,7 +320,7 @@ async function pump() {
   nowBusy(1);
   while (wanted) {
     wanted = false;
-    const blending = blend, { way, style } = state;
+    const blending = blend, { way, style } = state, gone = leaving();
     blend = null;
     if (!style) break;
     if (state.papers[way].empty) {
@@ -313,13 +332,14 @@ async function pump() {
       const asked = { content: await content(), way, size: state.size,
         ...(blending ? { blend: blending } : { styles: [style] }) };
       const answer = await (await post('translate', asked)).json();
-      if (state.way !== way) continue;
+      if (gone()) continue;
       if (blending && !wanted) setStyle(answer.styles[0], { origin: 'blend' }, false);
       showResult(answer.pictures[0]);
       state.shownCode = codeText(answer.styles[0]);
       el.figures.textContent = `${state.size} px, ${Math.round(performance.now() - begun)} ms`;
       busyTries = 0;
     } catch (error) {
+      if (gone()) continue;
       if (error.status === 503 && busyTries++ < 10) {
         await wait(BUSY_AGAIN);
         blend = blend || blending;
@@ -444,10 +464,10 @@ function cell(entry, label) {
 }
 
 async function sample(seed) {
-  const { way } = state;
+  const { way } = state, gone = leaving();
   const count = Number(el.count.value);
   const { styles } = await (await post('sample', { way, seed, count })).json();
-  if (state.way !== way) return;
+  if (gone()) return;
   el.seed.value = seed;
   state.samples = styles.map((style, number) => ({ style, origin: { origin: 'sampled', seed, number, count } }));
   el.strip.replaceChildren(...state.samples.map((entry, i) => cell(entry, `Sample ${i + 1} of seed ${seed}`)));
@@ -466,13 +486,13 @@ el.seed.addEventListener('change', safely(async () => sample(seedGiven())));
 el.count.addEventListener('change', safely(async () => sample(seedGiven())));
 
 async function openStyle(file) {
-  const { way } = state;
+  const { way } = state, gone = leaving();
   checkedFile(file);
   let found;
   try {
     found = await (await ask(`style?way=${way}`, { method: 'POST', body: file })).json();
   } catch (error) { throw named(error, file); }
-  if (state.way !== way) return;
+  if (gone()) return;
   setStyle(found.style, { origin: 'picture' });
   tell(`Style of ${file.name}`);
 }
@@ -545,12 +565,12 @@ for (const select of [el.first, el.last]) select.addEventListener('change', () =
 
 const ink = el.map.getContext('2d');
 async function fetchMap(way) {
-  const domain = state.start.ways[way].target;
-  for (;;) {
+  const domain = state.start.ways[way].target, { maps, model } = state;
+  while (state.model === model) {
     const told = await (await ask(`map/${domain}`)).json();
     if (told.map) told.image = await loaded(told.map.picture);
-    state.maps[way] = told;
-    if (state.way === way) showMap();
+    maps[way] = told;
+    if (state.model === model && state.way === way) showMap();
     if (told.map || told.why !== undefined) return;
     await wait(700);
   }
@@ -697,8 +717,74 @@ for (const [zone, open] of [[el.inputZone, (file) => openInput({ file }, file.na
     if (file) await open(file);
   }));
 }
+document.addEventListener('paste', safely(async (event) => {
+  const [file] = event.clipboardData.files;
+  if (!file || el.keysHelp.open) return;
+  event.preventDefault();
+  if (document.activeElement === el.paper) await openInput({ file }, file.name); else await openStyle(file);
+}));
 // A picture that misses its place must not replace the page.
 for (const kind of ['dragover', 'drop']) window.addEventListener(kind, (event) => event.preventDefault());
+
+// ---- Keyboard help -------------------------------------------------------------------------------------------------
+
+const typing = (node) => node.matches('input:not([type=range], [type=radio], [type=color]), textarea, select');
+document.addEventListener('keydown', (event) => {
+  if (typing(event.target) || el.keysHelp.open || event.altKey) return;
+  const key = event.key.toLowerCase(), control = event.ctrlKey || event.metaKey;
+  if (control && key === 'z') {
+    if (event.shiftKey) redo(); else undo();
+  } else if (control && key === 'y') {
+    redo();
+  } else if (!control && key === '?') {
+    el.keysHelp.showModal();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+el.openKeys.addEventListener('click', () => el.keysHelp.showModal());
+
+// ---- Links ---------------------------------------------------------------------------------------------------------
+
+// What a link holds: model, direction, size, seed, and the style. The paper is not in it, save for an example.
+function linkNow() {
+  const { model, way, size, style, origin } = state, { source } = state.papers[way];
+  const told = new URLSearchParams({ model, way, size, seed: el.seed.value, count: el.count.value });
+  if (source && source.example !== undefined) told.set('example', source.example);
+  if (origin.origin === 'sampled') told.set('sample', origin.number);
+  told.set('code', codeText(style));
+  return `${location.origin}${location.pathname}#${told}`;
+}
+el.share.addEventListener('click', safely(async () => {
+  const link = linkNow();
+  try {
+    await navigator.clipboard.writeText(link);
+    tell('Copied: a link with seed and style, without the drawing');
+  } catch {   // not allowed, or not there without https
+    history.replaceState(null, '', link);
+    tell('The address bar has the link: seed and style, without the drawing');
+  }
+}));
+async function openLink(told) {
+  const whole = (name) => (/^\d{1,17}$/.test(told.get(name) || '') ? Number(told.get(name)) : -1);
+  const way = told.get('way');
+  const model = whole('model');
+  if (state.start.models[model] !== undefined && model !== state.model) await chooseModel(model);
+  if (state.start.ways[way] && way !== state.way) await chooseWay(way);
+  if (state.start.ways[state.way].sizes.includes(whole('size'))) {
+    state.size = whole('size');
+    el.size.value = state.size;
+  }
+  if ([...el.count.options].some((option) => option.value === told.get('count'))) el.count.value = told.get('count');
+  if (state.start.ways[state.way].examples[whole('example')]) await openInput({ example: whole('example') });
+  if (/^-?\d{1,15}$/.test(told.get('seed') || '')) await sample(Number(told.get('seed')));
+  const style = (told.get('code') || '').split(',').map((word) => (word.trim() ? Math.fround(Number(word)) : NaN));
+  if (style.length !== state.start.style_length || !style.every(Number.isFinite)) return;
+  const sampled = state.samples[whole('sample')];
+  const same = sampled && codeText(sampled.style) === codeText(style);
+  setStyle(style, same ? sampled.origin : { origin: 'sliders' });
+}
 
 // ---- Beginning -----------------------------------------------------------------------------------------------------
 
@@ -707,11 +793,11 @@ async function chooseWay(way, translated = false) {
   if (state.way) state.papers[state.way].snapshot = snapshot();
   const told = state.start.ways[way];
   const kept = state.keptOf[way] = state.keptOf[way] || [];   // the styles of A are none of B's
-  Object.assign(state, { way, size: told.size, undo: [], samples: [], kept, style: null });
+  Object.assign(state, { way, size: told.size, samples: [], kept, style: null });
   state.revision++;
   el.kept.replaceChildren(...kept.map((entry) => entry.place));
   el.keptTitle.hidden = !kept.length;
-  el.undo.disabled = true;
+  forget();
   el.part.value = 0;
   for (const input of el.ways.querySelectorAll('input')) input.checked = input.value === way;
   el.size.replaceChildren(...told.sizes.map((size) => new Option(`${size} px`, size)));
@@ -746,8 +832,7 @@ async function chooseWay(way, translated = false) {
   const first = told.examples.findIndex(Boolean);
   if (first >= 0 && state.papers[way].empty && !translated) {
     await openInput({ example: first });
-    state.undo.length = 0;
-    el.undo.disabled = true;
+    forget();
   }
   await sample(seedGiven());
 }
@@ -757,9 +842,10 @@ el.size.addEventListener('change', () => {
   changed();
 });
 
-safely(async () => {
-  state.start = await (await ask('start')).json();
+function begin(start) {
+  state.start = start;
   const ways = Object.entries(state.start.ways);
+  el.ways.querySelectorAll('label').forEach((label) => label.remove());
   for (const [way, told] of ways) {
     const label = document.createElement('label'), input = document.createElement('input');
     Object.assign(input, { type: 'radio', name: 'munit-way', value: way });
@@ -767,9 +853,35 @@ safely(async () => {
     label.append(input, `${told.from} → ${told.to}`);
     el.ways.append(label);
   }
+  makeSliders();
+}
+// The paper stays, where the other model has its direction; styles are a model's own.
+async function chooseModel(model) {
+  const start = await (await ask('start', {}, model)).json();
+  const { way } = state, drawn = snapshot();
+  drawn.paper.sourceSize = 0;   // a file is read again, with the channels of the other model
+  if (drawn.paper.source && drawn.paper.source.example !== undefined) {   // its examples are others
+    Object.assign(drawn.paper, { source: null, untouched: false });
+  }
+  clearTimeout(quietTimer);
+  if (following) following.abort();
+  Object.assign(state, { model, way: '', maps: {}, keptOf: {}, papers: {}, style: null });
+  el.model.value = model;
+  begin(start);
+  const found = state.start.ways[way] ? way : Object.keys(state.start.ways)[0];
+  if (found === way && !drawn.paper.empty) state.papers[way] = { snapshot: drawn };
+  await chooseWay(found);
+}
+el.model.addEventListener('change', safely(() => chooseModel(Number(el.model.value))));
+
+safely(async () => {
   for (const count of [4, 8, 12]) el.count.append(new Option(`${count} styles`, count));
   el.count.value = 8;
-  makeSliders();
-  await chooseWay(ways[0][0]);
+  begin(await (await ask('start')).json());
+  state.start.models.forEach((name, i) => el.model.append(new Option(name, i)));
+  el.modelLabel.hidden = state.start.models.length < 2;
+  await chooseWay(Object.keys(state.start.ways)[0]);
+  if (location.hash) await openLink(new URLSearchParams(location.hash.slice(1)));
   el.main.dataset.ready = 'yes';
 })();
+window.addEventListener('hashchange', safely(() => openLink(new URLSearchParams(location.hash.slice(1)))));

@@ -9,19 +9,21 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import torch
 
 from core.device import choose_device
 from core.errors import BadInput, shown
+from core.safetensors_file import is_safetensors
 from data import find_images, list_folder
 from engine.cli import Parser, at_least
-from engine.config import load_config
+from engine.config import config_for
+from engine.python_api import config_of
 from extras.demo.model import DemoModel, Source, name_of, png_of
 from extras.demo.style_map import Maps
 
@@ -50,14 +52,21 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; 
 
 def parse_arguments(argv: list[str] | None = None):
     parser = Parser('A page in the browser: draw, and see it translated; sample, keep and blend styles.',
-                    config=beside_here(SHIPPED_CONFIG))
-    parser.add_argument('--checkpoint', default=beside_here(SHIPPED), help='a gen_XXXXXXXX.pt')
+                    config_required=False)
+    parser.add_argument('--checkpoint', nargs='+', default=[beside_here(SHIPPED)],
+                        help='a gen_XXXXXXXX.pt, or several to choose from on the page; without --config, each has '
+                             'that of its run, or of its name in configs/')
     parser.add_argument('--style_folder', default='', help='pictures for the style map: a folder that holds trainA and '
                                                            "trainB, or one of B's pictures (default: the map beside "
                                                            "the checkpoint, or the config's training images)")
     parser.add_argument('--host', default='127.0.0.1', help='the address to listen at; 0.0.0.0 lets other machines in')
     parser.add_argument('--port', type=at_least(0, 65535), default=7860, help='0 takes a free one')
-    return parser.parse_args(argv)
+    parser.add_argument('--embed_in', default='', help='a site whose pages may show this one in a frame, such as '
+                                                       'https://huggingface.co')
+    opts = parser.parse_args(argv)
+    if opts.embed_in and not re.fullmatch(r'https?://[A-Za-z0-9.-]+(:\d+)?', opts.embed_in):
+        parser.error(f'--embed_in {shown(opts.embed_in, 80)}: not the address of a site, as https://huggingface.co is')
+    return opts
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -70,9 +79,35 @@ def main(argv: list[str] | None = None) -> None:
         # One core is the browser's. Where it takes one of PyTorch's, the threads wait for each other: of a small model,
         # a translation then takes many times as long as in one thread.
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-        config = {**load_config(opts.config, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
-        model = DemoModel(Source(opts.config, opts.checkpoint, opts.trainer), config, device)
-        serve(make_app(model, opts), listener, opts.host)
+        models = [open_model(opts, checkpoint, device) for checkpoint in opts.checkpoint]
+        serve(make_app(models, opts), listener, opts.host)
+
+
+def open_model(opts: argparse.Namespace, checkpoint: str, device: torch.device) -> DemoModel:
+    """The model of one of --checkpoint, with --config or with the config that belongs to it.
+
+    Raises:
+        BadInput: a config or checkpoint that cannot be used.
+    """
+    file = opts.config or config_file_of(checkpoint)
+    config = {**config_for(file, checkpoint, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
+    return DemoModel(Source(file, checkpoint, opts.trainer), config, device)
+
+
+def config_file_of(checkpoint: str) -> str | None:
+    """The config of a checkpoint's run, else that with its name in configs/, else the shipped one; None where it brings
+    its own along.
+    """
+    path = Path(checkpoint)
+    if is_safetensors(path):
+        return None
+    of_run = path.parent.parent / 'config.yaml'
+    if path.parent.name == 'checkpoints' and of_run.is_file():
+        return str(of_run)
+    try:
+        return beside_here(config_of(path.stem))
+    except BadInput:
+        return beside_here(SHIPPED_CONFIG)
 
 
 def beside_here(path: Path) -> str:
@@ -127,8 +162,16 @@ def find_examples(model: DemoModel) -> dict[str, list[Path]]:
     return examples
 
 
-def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dict[str, str]) -> dict[str, Any]:
-    """All that the page must know of the model."""
+def names_of(models: list[DemoModel]) -> list[str]:
+    """What the page calls the models: their files, with the run's name where the file is of a run."""
+    paths = [Path(model.source.checkpoint) for model in models]
+    return [shown(f'{path.parent.parent.name} {path.stem}' if path.parent.name == 'checkpoints' else path.stem, 60)
+            for path in paths]
+
+
+def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dict[str, str],
+                   models: list[str]) -> dict[str, Any]:
+    """All that the page must know of a model; `models` are the names of all."""
     def url(path: Path, domain: str, translator) -> str | None:
         try:
             return data_url(png_of(translator.read(str(path), domain, EXAMPLE_SIDE)))
@@ -143,7 +186,7 @@ def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dic
                      'from': names.get(source) or source.upper(), 'to': names.get(target) or target.upper(),
                      'sizes': model.sizes(way), 'size': model.own_size(way), 'name': name_of(model.source, way),
                      'examples': [url(path, source, translator) for path in examples[source]]}
-    return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES}
+    return {'ways': ways, 'style_length': model.style_length, 'most_bytes': MOST_BYTES, 'models': models}
 
 
 def data_url(png: bytes) -> str:
@@ -155,22 +198,46 @@ def data_url(png: bytes) -> str:
 # Requests
 # ---------------------------------------------------------------------------------------------------------------------
 
-class Work:
-    """What the page asks for, one request after another; what comes when too many wait is turned away."""
+class Served(NamedTuple):
+    """A model, and what the page has of it."""
+    model: DemoModel
+    examples: dict[str, list[Path]]
+    told: dict[str, Any]   # by `describe_start`
+    maps: Maps
 
-    def __init__(self, model: DemoModel, examples: dict[str, list[Path]], told: dict[str, Any], maps: Maps):
-        self.model, self.examples, self.told, self.maps = model, examples, told, maps
+
+class Work:
+    """What the page asks for, one request after another; what comes when too many wait is turned away.
+
+    A request says in `model` which of the models it is for, from 0.
+    """
+
+    def __init__(self, served: list[Served]):
+        self.served = served
         self.waiting, self.turn = 0, asyncio.Lock()
+
+    def of(self, query: Mapping[str, str]) -> Served:
+        """What a request is for. Raises BadInput."""
+        number = query.get('model', '0')
+        if not re.fullmatch('[0-9]{1,3}', number) or int(number) >= len(self.served):
+            raise BadInput('there is no such model')
+        return self.served[int(number)]
 
     async def start(self, request: 'Request') -> 'Response':
         """What `describe_start` says."""
-        from starlette.responses import JSONResponse
-        return JSONResponse(self.told)
+        return self._told(request, lambda served: served.told)
 
     async def map(self, request: 'Request') -> 'Response':
         """The map of a domain's styles, or how far it is made, or why there is none."""
+        domain = request.path_params['domain']
+        return self._told(request, lambda served: served.maps.told.get(domain, {'why': 'this model has none'}))
+
+    def _told(self, request: 'Request', what: Callable[[Served], dict]) -> 'Response':
         from starlette.responses import JSONResponse
-        return JSONResponse(self.maps.told.get(request.path_params['domain'], {'why': 'this model has none'}))
+        try:
+            return JSONResponse(what(self.of(request.query_params)))
+        except BadInput as error:
+            return JSONResponse({'error': str(error)}, 400)
 
     async def answer(self, request: 'Request') -> 'Response':
         """One of `WORK`: its answer as JSON or PNG, or a status of 400 and above with {'error': what to tell}."""
@@ -192,33 +259,35 @@ class Work:
             self.waiting -= 1
         return Response(answer, media_type='image/png') if isinstance(answer, bytes) else JSONResponse(answer)
 
-    def do(self, what: str, query: dict[str, str], body: bytes) -> bytes | dict[str, Any]:
+    def do(self, what: str, query: Mapping[str, str], body: bytes) -> bytes | dict[str, Any]:
         """What one request asks for. Raises BadInput where it asks for what there is not."""
+        served = self.of(query)
+        model = served.model
         if what == 'outline':              # the body is a file, here and below
-            return self.model.outline(body, query.get('way', ''))
+            return model.outline(body, query.get('way', ''))
         if what in ('content', 'style'):
             way, size, example = query.get('way', ''), query.get('size', ''), query.get('example', '')
             if example:
-                body = self._example(way, example)
+                body = self._example(served, way, example)
             if what == 'style':
-                found = self.model.style_of(body, way)
+                found = model.style_of(body, way)
                 return {'style': found['style'], 'picture': data_url(found['picture'])}
-            return self.model.content(body, way, int(size) if re.fullmatch('[0-9]{1,5}', size) else 0)
+            return model.content(body, way, int(size) if re.fullmatch('[0-9]{1,5}', size) else 0)
         asked = read_json(body)
         if what == 'sample':
-            return {'styles': self.model.sample(asked.get('way'), asked.get('seed'), asked.get('count'))}
+            return {'styles': model.sample(asked.get('way'), asked.get('seed'), asked.get('count'))}
         content = read_data_url(asked.get('content'))
         if what == 'save':
-            return self.model.save(content, asked.get('way'), asked.get('size'), asked.get('style'),
-                                   *(asked.get(key) for key in ('origin', 'seed', 'number', 'count')))
+            return model.save(content, asked.get('way'), asked.get('size'), asked.get('style'),
+                              *(asked.get(key) for key in ('origin', 'seed', 'number', 'count')))
         styles, blend = asked.get('styles'), asked.get('blend')
         if isinstance(blend, dict):
-            styles = [self.model.blend(blend.get('first'), blend.get('last'), blend.get('part'))]
-        pictures = self.model.translate(content, asked.get('way'), asked.get('size'), styles)
+            styles = [model.blend(blend.get('first'), blend.get('last'), blend.get('part'))]
+        pictures = model.translate(content, asked.get('way'), asked.get('size'), styles)
         return {'pictures': [data_url(picture) for picture in pictures], 'styles': styles}
 
-    def _example(self, way: str, number: str) -> bytes:
-        paths = self.examples[self.model.translators[way].source] if way in self.model.translators else []
+    def _example(self, served: Served, way: str, number: str) -> bytes:
+        paths = served.examples[served.model.translators[way].source] if way in served.model.translators else []
         if not re.fullmatch('[0-9]{1,2}', number) or int(number) >= len(paths):
             raise BadInput('there is no such example')
         try:
@@ -282,8 +351,9 @@ class Guard:
     machine could read the answers.
     """
 
-    def __init__(self, app: Callable, local: bool):
+    def __init__(self, app: Callable, local: bool, embed_in: str = ''):
         self.app, self.local = app, local
+        self.policy = f'{POLICY} {embed_in}'.strip()   # it ends with who may show the page in a frame
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope['type'] == 'lifespan':
@@ -297,7 +367,7 @@ class Guard:
 
         async def send_with_headers(message: dict) -> None:
             if message['type'] == 'http.response.start':
-                headers = {'content-security-policy': POLICY, 'x-content-type-options': 'nosniff',
+                headers = {'content-security-policy': self.policy, 'x-content-type-options': 'nosniff',
                            'referrer-policy': 'no-referrer'}
                 if scope['path'].startswith('/demo/'):
                     headers['cache-control'] = 'no-store'
@@ -333,21 +403,24 @@ class Guard:
 # The server
 # ---------------------------------------------------------------------------------------------------------------------
 
-def make_app(model: DemoModel, opts: argparse.Namespace) -> Callable:
+def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
     """The ASGI application: the page by Gradio, and what it asks for.
 
     Raises:
         BadInput: of --style_folder.
     """
-    find = find_map_pictures(opts, model.config)
-    maps = Maps(opts.checkpoint, model.digest, {translator.target: translator for translator in
-                                                model.translators.values()}, model.lock, find, bool(opts.style_folder))
-    examples = find_examples(model)
-    work = Work(model, examples, describe_start(model, examples, maps.names), maps)
-    app = page_app(work)
+    served = []
+    for model in models:
+        maps = Maps(model.source.checkpoint, model.digest,
+                    {translator.target: translator for translator in model.translators.values()}, model.lock,
+                    find_map_pictures(opts, model.config), bool(opts.style_folder))
+        examples = find_examples(model)
+        served.append(Served(model, examples, describe_start(model, examples, maps.names, names_of(models)), maps))
+    app = page_app(Work(served))
     mount_page(app)
-    maps.start()
-    return Guard(app, local=opts.host in ('127.0.0.1', 'localhost', '::1'))
+    for each in served:
+        each.maps.start()
+    return Guard(app, opts.host in ('127.0.0.1', 'localhost', '::1'), opts.embed_in)
 
 
 def page_app(work: Work) -> 'FastAPI':

@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -114,8 +114,7 @@ class VideoReader:
 
     def _select_streams(self) -> None:
         streams = self.container.streams
-        videos = [stream for stream in streams.video
-                  if not int(getattr(stream, 'disposition', 0)) & ATTACHED_PICTURE]
+        videos = [stream for stream in streams.video if not is_cover(stream)]
         if not videos:
             raise BadInput(f'{self.name}: contains no video{", only audio" if streams.audio else ""}')
         self.video = stream = videos[0]
@@ -302,6 +301,12 @@ class AnimationReader:
     def close(self) -> None:
         """Close the file."""
         self.image.close()
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is the cover of a music file."""
+    flags = getattr(stream, 'disposition', 0)
+    return bool(int(getattr(flags, 'value', flags)) & ATTACHED_PICTURE)   # PyAV 15 to 17 have an enum.Flag
 
 
 def _orientation(frame: 'av.VideoFrame') -> _Orientation:
