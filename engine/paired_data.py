@@ -1,6 +1,5 @@
 """Pairs of images, for the one method that learns from them: the same file names in A and B are a pair."""
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.errors import BadInput, shown
-from data import Draw, ImageDataset, dither_if_constant, find_images
+from data import Draw, ImageDataset, ImagesAway, dither_if_constant, find_images
 
 
 def fault_of(config: dict, split: str) -> str:
@@ -84,11 +83,12 @@ class PairDataset(Dataset):
                 if images[0].size != images[1].size:
                     raise BadInput(f'{shown(set_b.paths[i])}: not of the size of its pair after resizing, '
                                    f'{images[0].width}×{images[0].height}')
+            except ImagesAway:
+                raise
             except BadInput as error:
-                if not set_a.broken[i]:
-                    set_a.broken[i] = True
-                    print(f'skipped {error}', file=sys.stderr, flush=True)
+                set_a.mark_broken(i, error)
                 continue
+            set_a.broken[i] = False
             place = int(torch.randint(2 ** 62, (), generator=generator))
             return torch.cat([dither_if_constant(dataset.transform.finish(image, torch.Generator().manual_seed(place)))
                               for dataset, image in zip(self.sets, images, strict=True)])

@@ -55,7 +55,7 @@ class TrainingImages:
 
     def describe(self) -> list[str]:
         """A line for each set: how many images, of which sizes and channels."""
-        return [describe_images(split + domain, dataset.paths, dataset.channels)
+        return [describe_images(split + domain, dataset.paths, dataset.channels, dataset.value_range)
                 for split, datasets in (('train', self.sets), ('test', self.shown_sets['test']))
                 for domain, dataset in zip('AB', datasets, strict=True)]
 
