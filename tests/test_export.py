@@ -158,3 +158,25 @@ def test_a_method_that_cannot_be_exported_is_one_line(tmp_path, capsys, monkeypa
     monkeypatch.setattr(export_command, 'find_spec', lambda name: object())
     line = complaint(capsys, export_command.main, *flags(model, output_folder=tmp_path / 'out', trainer='CycleGAN'))
     assert '--trainer CycleGAN: cannot be exported' in line
+
+
+@with_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['transparent', 'turned', '16-bit', 'odd size'])
+def test_the_example_reads_what_test_py_reads(exported, tmp_path, kind):
+    from scripts import use_onnx
+    model, folder, _ = exported
+    picture, code = tmp_path / 'in.png', '-0.5,1,0,2,0,0,0,1'
+    noise = Image.fromarray(np.random.RandomState(1).randint(0, 256, (9, 11, 3), dtype=np.uint8))
+    smooth, exif = noise.resize((88 if kind != 'odd size' else 83, 72)), Image.Exif()
+    if kind == 'transparent':
+        smooth.putalpha(smooth.convert('L'))
+    if kind == 'turned':
+        exif[0x0112] = 8
+    if kind == '16-bit':
+        smooth = Image.fromarray(np.asarray(smooth.convert('L')).astype(np.uint16) * 257)
+    smooth.save(picture, exif=exif)
+    test_command.main(flags(model, input=picture, output_folder=tmp_path, style_code=code))
+    use_onnx.main([str(folder / 'a2b.onnx'), str(picture), str(tmp_path / 'out.png'), f'--style_code={code}'])
+    wanted, found = (np.array(Image.open(tmp_path / name)).astype(int) for name in ('output000.jpg', 'out.png'))
+    assert wanted.shape == found.shape and np.abs(wanted - found).mean() < 5
