@@ -7,6 +7,7 @@ import logging
 import mmap
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -79,7 +80,8 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
             fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
                 with _without_words_of_libtiff(image):
-                    return _convert(ImageOps.exif_transpose(image), channels, value_range, named)
+                    scaled = _scaled_colour(file, image, value_range) if value_range and _is_deep_colour(image) else image
+                    return _convert(ImageOps.exif_transpose(scaled), channels, value_range, named)
     except Exception as error:  # decoders raise almost anything when a file is broken
         reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else '') or str(error) or repr(error)
         raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
@@ -102,11 +104,11 @@ def read_header(path: str | Path) -> Header | None:
         if why_no_file(path):
             return None
         with _opened(path) as image:
-            deep = _is_deep(image)
+            deep = _is_deep(image) or _is_deep_colour(image)
             kind = str(len(image.getbands())) if image.mode != 'P' else 'palette'
             if deep:
-                kind = 'float' if image.mode == 'F' else '32-bit' if (image.mode, image.format) == ('I', 'TIFF') \
-                    else '16-bit'
+                kind = 'float' if image.mode == 'F' else '32-bit' if (image.mode, image.format) == ('I', 'TIFF') else \
+                    '16-bit colour' if image.mode == 'RGB' else '16-bit'
             turned = image.getexif().get(ORIENTATION) in TURNED
             return Header(image.size[::-1] if turned else image.size, kind, deep, image.info.get('icc_profile'))
     except Exception:   # named when the file is read
@@ -117,7 +119,7 @@ def read_range(path: str | Path) -> tuple[float, float] | None:
     """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read."""
     try:
         with _opened(path) as image, _without_words_of_libtiff(image):
-            values = np.asarray(image)
+            values = _values_of_deep_colour(path, image) if _is_deep_colour(image) else np.asarray(image)
             return float(np.nanmin(values)), float(np.nanmax(values))
     except Exception:
         return None
@@ -223,6 +225,42 @@ def _fault_of_scans(image: ImageFile.ImageFile) -> str:
 
 def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith('I') or image.mode == 'F'
+
+
+def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
+    """Whether a file has three channels of 16 bits, of which Pillow keeps the upper 8."""
+    return image.mode == 'RGB' and any(_raw_mode(tile).startswith('RGB;16') for tile in image.tile)
+
+
+def _raw_mode(tile: Any) -> str:
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def _values_of_deep_colour(file: str | Path | io.BytesIO, image: ImageFile.ImageFile) -> np.ndarray:
+    """The values (H, W, 3), 0 to 65535, of which `image` is to give the upper bytes."""
+    with _opened(file) as again:
+        # The lower bytes are the upper ones of the same file, read as of the other order of bytes.
+        own = 'L' if sys.byteorder == 'little' else 'B'
+        tiles = []
+        for codec, extents, offset, arguments in again.tile:
+            raw = _raw_mode((codec, extents, offset, arguments)).replace('16N', f'16{own}')
+            other = raw.replace('16L', '16-').replace('16B', '16L').replace('16-', '16B')
+            tiles.append((codec, extents, offset, (other, *arguments[1:]) if isinstance(arguments, tuple) else other))
+        again.tile = [ImageFile._Tile(*tile) for tile in tiles]
+        lower = np.asarray(again).astype(np.uint16)
+    return np.asarray(image).astype(np.uint16) * 256 + lower
+
+
+def _scaled_colour(file: str | Path | io.BytesIO, image: ImageFile.ImageFile, value_range: Sequence[float]
+                   ) -> Image.Image:
+    """An image of 16-bit colours with a range of them as 0 to 255."""
+    low, high = value_range
+    values = ((_values_of_deep_colour(file, image) - float(low)) / (high - low)).clip(0, 1)
+    scaled = Image.fromarray((values * 255 + 0.5).astype(np.uint8))
+    scaled.info = dict(image.info)   # with the profile
+    scaled.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+    return scaled
 
 
 def _convert(image: Image.Image, channels: int, value_range: Sequence[float] | None, named: str) -> Image.Image:

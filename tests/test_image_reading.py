@@ -1,7 +1,9 @@
 """What a file's values and colours mean: profiles, ranges of more than 8 bits, formats, and files that are no image."""
 import io
+import struct
 import sys
 import types
+import zlib
 
 import numpy as np
 import pytest
@@ -130,6 +132,36 @@ def test_a_value_range_becomes_black_to_white(tmp_path, numbers, value_range):
     assert np.abs(found - wanted).max() < 1e-6
     colour = np.asarray(read_image(tmp_path / 'a.tif', 3, value_range=value_range))
     assert np.abs(colour[..., 1] - wanted * 255).max() <= 0.51
+
+
+def write_deep_colour(values: np.ndarray, path) -> None:
+    """A PNG of three channels of 16 bits, or a plain TIFF of such, which Pillow reads but does not write."""
+    height, width, _ = values.shape
+    if path.suffix == '.png':
+        lines = b''.join(b'\0' + line.astype('>u2').tobytes() for line in values)
+        chunks = [(b'IHDR', struct.pack('>IIBBBBB', width, height, 16, 2, 0, 0, 0)), (b'IDAT', zlib.compress(lines)),
+                  (b'IEND', b'')]
+        path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(
+            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+            for kind, data in chunks))
+        return
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 8 + 12 * 9 + 6), (259, 3, 1, 1), (262, 3, 1, 2),
+            (273, 4, 1, 8 + 12 * 9 + 12), (277, 3, 1, 3), (278, 3, 1, height), (279, 4, 1, values.size * 2)]
+    path.write_bytes(b'II*\0' + struct.pack('<IH', 8, 9) + b''.join(struct.pack('<HHII', *tag) for tag in tags)
+                     + bytes(4) + struct.pack('<HHH', 16, 16, 16) + values.astype('<u2').tobytes())
+
+
+@pytest.mark.parametrize('name', ['a.png', 'a.tif'])
+def test_colours_of_16_bits_have_a_range_too(tmp_path, name):
+    values = np.stack([TWELVE, TWELVE[::-1], 4095 - TWELVE // 2], 2)
+    write_deep_colour(values, tmp_path / name)
+    plain = np.asarray(read_image(tmp_path / name, 3))
+    assert plain.max() <= 16   # the upper bytes, as everywhere
+    found = np.asarray(read_image(tmp_path / name, 3, value_range=(0, 4095)))
+    assert np.abs(found - values / 4095 * 255).max() <= 0.51
+    assert np.array_equal(read((tmp_path / name).read_bytes(), value_range=(0, 4095)), found)
+    line = describe_images('trainA', [tmp_path / name], 3)
+    assert 'channels 16-bit colour read as 3, values 0 to 4095 of 0 to 65535, which is dark' in line
 
 
 def test_the_range_does_not_touch_files_of_8_bits():
