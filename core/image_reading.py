@@ -80,7 +80,8 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
             fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
                 with _without_words_of_libtiff(image):
-                    scaled = _scaled_colour(file, image, value_range) if value_range and _is_deep_colour(image) else image
+                    scales = value_range and _is_deep_colour(image)
+                    scaled = _scaled_colour(file, image, value_range) if scales else image   # type: ignore[arg-type]
                     return _convert(ImageOps.exif_transpose(scaled), channels, value_range, named)
     except Exception as error:  # decoders raise almost anything when a file is broken
         reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else '') or str(error) or repr(error)

@@ -271,3 +271,16 @@ def test_a_tilde_is_the_users_folder(tmp_path, monkeypatch):
     config = config_with(data_root='~/pictures', vgg_weights='~/vgg.pt')
     assert check_config(config, data=True) == []
     assert config['data_root'] == str(tmp_path / 'pictures') and config['vgg_weights'] == str(tmp_path / 'vgg.pt')
+
+
+def test_evaluation_reads_as_training_does(tmp_path):
+    from extras.metrics.own_metrics import TestImages
+    config = shapes(tmp_path, (200, 100), (64, 256), resize='fit', crop_image_height=96, crop_image_width=64)
+    for folder in ('testA', 'testB'):
+        (tmp_path / folder).rename(tmp_path / f'_{folder}')
+    images = TestImages(config, True, 5, 0)
+    assert images.inputs == find_images(config, 'test', 'a') and len(images.inputs) == 1
+    assert torch.equal(images.read('a', images.inputs)[0], display_set(config, 'test', 'a')[0])
+    config |= {'resize': 'shorter', 'new_size': 64, 'crop_image_width': 96}
+    with pytest.raises(BadInput, match='png: 128×64 pixels after resizing .*, less than the crop of 96×96'):
+        TestImages(config, True, 5, 0).read('a', images.inputs)

@@ -75,7 +75,7 @@ class DemoModel:
 
     def own_size(self, way: str) -> int:
         """What the shorter side of a direction's inputs is resized to by the config."""
-        return new_size_of(self.config, self._translator(way).source)
+        return new_size_of(self.config, self._translator(way).source) or self.config['crop_image_height']
 
     def sizes(self, way: str) -> list[int]:
         """The shorter sides that the page offers: the config's own, its half, its double."""
