@@ -58,7 +58,7 @@ def find_images(config: dict, split: str, domain: str) -> list[Path]:
         return _files_of(config, split, domain)
     paths = _files_of(config, 'train', domain)
     count = max(1, round(config.get('test_share', TEST_SHARE) * len(paths))) if len(paths) > 1 else 0
-    held_out = {path for _, path in sorted((hashlib.sha256(path.name.encode(errors='surrogateescape')).digest(), path)
+    held_out = {path for _, path in sorted((hashlib.sha256(path.stem.encode(errors='surrogateescape')).digest(), path)
                                            for path in paths)[:count]}
     if split == 'train':
         return [path for path in paths if path not in held_out]

@@ -14,7 +14,7 @@ from core.errors import BadInput
 from core.image_files import list_folder, read_list, subfolders
 from data import ImageDataset, Transform, display_set, find_images, training_set
 from engine.config import check_config
-from engine.paired_data import fault_of
+from engine.paired_data import align, fault_of
 
 
 def picture(path: Path, width: int = 60, height: int = 40, **options) -> Path:
@@ -249,6 +249,22 @@ def test_flips_can_be_turned_off_and_made_vertical(tmp_path):
     config = shapes(tmp_path, (60, 40), (60, 40), flip=False, flip_vertical=True)
     transform = training_set(config, 'a').transform
     assert (transform.flip, transform.flip_vertical) == (False, True)
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------------
+
+def test_pairs_may_have_other_endings(tmp_path):
+    for name in ('b', 'a', 'c'):
+        picture(tmp_path / 'trainA' / f'{name}.png')
+        picture(tmp_path / 'trainB' / f'{name}.jpg')
+    config = {**config_with(data_root=str(tmp_path)), 'test_share': 0.3}
+    assert fault_of(config, 'train') == fault_of(config, 'test') == ''
+    sets = [ImageDataset(list_folder(tmp_path / folder), 3, Transform()) for folder in ('trainA', 'trainB')]
+    sets[1].paths.reverse()
+    align(*sets)
+    assert [path.stem for path in sets[0].paths] == [path.stem for path in sets[1].paths]
+    (tmp_path / 'trainB' / 'b.jpg').rename(tmp_path / 'trainB' / 'd.jpg')
+    assert 'no pairs: a.png and 2 others of A have no counterpart' in fault_of({**config, 'test_share': 0}, 'train')
 
 
 # -- images that come and go ------------------------------------------------------------------------------------------
