@@ -117,12 +117,15 @@ def read_header(path: str | Path) -> Header | None:
 
 
 def read_range(path: str | Path) -> tuple[float, float] | None:
-    """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read."""
+    """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read or has none."""
     try:
         with _opened(path) as image, _without_words_of_libtiff(image):
+            if fault_of_size(*image.size, MAX_IMAGE_PIXELS):
+                return None
             values = _values_of_deep_colour(path, image) if _is_deep_colour(image) else np.asarray(image)
-            return float(np.nanmin(values)), float(np.nanmax(values))
-    except Exception:
+            values = values[np.isfinite(values)]
+            return float(values.min()), float(values.max())
+    except Exception:   # named when the file is read
         return None
 
 
@@ -159,7 +162,7 @@ def _kind_of(file: str | Path | io.BytesIO) -> str:
         head = _head(file)
         text = head.lstrip().lower()
         if not head:
-            return 'the file is empty'
+            return 'not an image: the file is empty'
         if head[4:8] == b'ftyp':
             if head[8:12] in HEIF_BRANDS:
                 return 'a HEIC picture, which pip install pillow-heif lets this program read'

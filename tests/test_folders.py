@@ -102,7 +102,9 @@ def test_a_folder_that_cannot_be_opened_is_counted(tmp_path, capsys):
 def test_class_folders_are_those_of_the_user(tmp_path):
     for name in ('cats', 'dogs', '.ipynb_checkpoints', '__MACOSX'):
         (tmp_path / name).mkdir()
-    assert names(subfolders(tmp_path)) == ['cats', 'dogs']
+        picture(tmp_path / name / 'a.png')
+    from scripts.train_classifier import classes_by_folder
+    assert names(subfolders(tmp_path)) == list(classes_by_folder(str(tmp_path))) == ['cats', 'dogs']
 
 
 # -- without test folders ---------------------------------------------------------------------------------------------

@@ -33,17 +33,22 @@ def curved(values: np.ndarray) -> np.ndarray:
 
 
 def p3_profile() -> bytes:
-    """Display P3 as a profile: three columns and sRGB's curve, written by hand."""
+    """Display P3 as a profile: three columns and sRGB's curve."""
     columns = BRADFORD @ P3_TO_XYZ
-
-    def xyz(values) -> bytes:
-        return b'XYZ \0\0\0\0' + np.round(np.asarray(values) * 65536).astype('>i4').tobytes()
-
     curve = b'para\0\0\0\0\0\x03\0\0' + np.round(np.array([2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045]) * 65536
                                                  ).astype('>i4').tobytes()
-    text = b'desc\0\0\0\0\0\0\0\x03P3\0' + bytes(79)
-    tags = {b'desc': text, b'wtpt': xyz([0.9642, 1, 0.8249]), b'rXYZ': xyz(columns[:, 0]), b'gXYZ': xyz(columns[:, 1]),
-            b'bXYZ': xyz(columns[:, 2]), b'rTRC': curve, b'gTRC': curve, b'bTRC': curve, b'cprt': b'text\0\0\0\0x\0'}
+    return profile_of(b'RGB ', {b'rXYZ': xyz(columns[:, 0]), b'gXYZ': xyz(columns[:, 1]), b'bXYZ': xyz(columns[:, 2]),
+                                b'rTRC': curve, b'gTRC': curve, b'bTRC': curve})
+
+
+def xyz(values) -> bytes:
+    return b'XYZ \0\0\0\0' + np.round(np.asarray(values) * 65536).astype('>i4').tobytes()
+
+
+def profile_of(space: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """The bytes of an ICC profile, version 2, for a display."""
+    tags = {b'desc': b'desc\0\0\0\0\0\0\0\x03P3\0' + bytes(79), b'wtpt': xyz([0.9642, 1, 0.8249]), **tags,
+            b'cprt': b'text\0\0\0\0x\0'}
     table, body = len(tags).to_bytes(4, 'big'), b''
     start = 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
@@ -51,8 +56,8 @@ def p3_profile() -> bytes:
         table += name + (start + len(body)).to_bytes(4, 'big') + len(content).to_bytes(4, 'big')
         body += content
     size = start + len(body)
-    header = (size.to_bytes(4, 'big') + b'lcms' + b'\x02\x40\0\0' + b'mntrRGB XYZ ' + bytes(12) + b'acsp' + bytes(28)
-              + np.round(np.array([0.9642, 1, 0.8249]) * 65536).astype('>i4').tobytes() + bytes(48))
+    header = (size.to_bytes(4, 'big') + b'lcms' + b'\x02\x40\0\0' + b'mntr' + space + b'XYZ ' + bytes(12) + b'acsp'
+              + bytes(28) + np.round(np.array([0.9642, 1, 0.8249]) * 65536).astype('>i4').tobytes() + bytes(48))
     return header + table + body
 
 
@@ -100,6 +105,17 @@ def test_srgbs_own_profile_changes_nothing():
     noise = Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 60, 3), dtype=np.uint8))
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
     assert np.array_equal(read(content_of(noise, icc_profile=profile)), np.asarray(noise))
+
+
+def test_a_grey_profile_is_for_grey_images():
+    gamma = profile_of(b'GRAY', {b'kTRC': b'curv\0\0\0\0\0\0\0\1\1\xcd'})   # 1.8
+    grey = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    wanted = curved((np.arange(256) / 255) ** 1.8)
+    assert np.abs(wanted - np.arange(256)).max() > 10
+    for channels in (1, 3):
+        found = read(content_of(grey, icc_profile=gamma), channels).reshape(256, -1)
+        assert np.abs(found - wanted[:, None])[16:].max() <= 2
+    assert np.array_equal(read(content_of(Image.fromarray(COLOURS), icc_profile=gamma)), COLOURS)   # not for colours
 
 
 def test_grey_images_keep_their_values_under_a_profile_of_colour():
