@@ -25,7 +25,12 @@ ENDINGS_NAMED = 6
 
 def can_read_heif() -> bool:
     """Whether the package is there that reads the pictures of iPhones."""
-    return 'pillow_heif' in sys.modules or importlib.util.find_spec('pillow_heif') is not None
+    return 'pillow_heif' in sys.modules or _heif_is_installed()
+
+
+@functools.cache   # it is asked for each image, and looks through the disk
+def _heif_is_installed() -> bool:
+    return importlib.util.find_spec('pillow_heif') is not None
 
 
 @functools.cache
