@@ -68,7 +68,7 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     if not any(fault.startswith(schema.size_keys) and ': unknown key' not in fault for fault in faults):
         faults += schema.check_sizes(config)
     if data and not any(fault.startswith('data_') for fault in faults):
-        faults += _check_files(config, METHODS[trainer].paired)
+        faults += _check_files(config, METHODS[trainer].paired, sound=not faults)
     return faults
 
 
@@ -148,7 +148,8 @@ def _check_data_keys(config: dict) -> list[str]:
     return faults
 
 
-def _check_files(config: dict, paired: bool) -> list[str]:
+def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
+    """Whether the images and weights are there, and, of a config that is sound, whether its crops fit."""
     root = config.get('data_root')
     if root is not None and not os.path.isdir(root):
         return [f'data_root: {shown(root)}: no such folder; it should hold trainA and trainB, and may hold testA and '
@@ -162,7 +163,7 @@ def _check_files(config: dict, paired: bool) -> list[str]:
                 key = 'data_root' if 'data_root' in config else f'data_list_{split}_{domain}'
                 faults.append(f'{key}: {error}')
             else:
-                faults += _check_crops(config, domain, paths) if split == 'train' else []
+                faults += _check_crops(config, domain, paths) if split == 'train' and sound else []
         if paired and not faults:
             fault = paired_data.fault_of(config, split)
             faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []

@@ -194,6 +194,13 @@ def test_an_image_without_room_for_the_crop_is_named(tmp_path, listed):
                     f'it to 96 or less, set resize: fit, raise new_size to 86 or more, or take such images out')
 
 
+def test_crops_are_looked_at_only_where_the_sizes_are_known(tmp_path):
+    config = shapes(tmp_path, (200, 100), (200, 100), **{**LANDSCAPE, 'crop_image_width': 256})
+    for changes in ({'new_size': None}, {'new_size': 'big'}, {'gen': 5}):
+        changed = {key: value for key, value in {**config, **changes}.items() if value is not None}
+        assert not any('trainA' in fault for fault in check_config(changed, data=True))
+
+
 def test_photographs_are_measured_as_they_are_turned(tmp_path):
     config = shapes(tmp_path, (200, 100), (200, 100), **LANDSCAPE)
     exif = Image.Exif()
