@@ -72,11 +72,12 @@ def find_images(config: dict, split: str, domain: str) -> list[Path]:
 
 
 def has_test_set(config: dict, domain: str) -> bool:
-    """Whether a config names test images of a domain that are there, or allows for none in their place."""
+    """Whether the test images of a domain are those that the config names, and not a share of the training images."""
     if config.get('test_share', TEST_SHARE) == 0:
         return True
     if 'data_root' in config:
-        return os.path.lexists(Path(config['data_root']) / f'test{domain.upper()}')
+        train, test = (Path(config['data_root']) / f'{split}{domain.upper()}' for split in ('train', 'test'))
+        return os.path.lexists(test) or not os.path.isdir(train)   # a folder of neither is missing its test images
     return any(f'data_{kind}_test_{domain}' in config for kind in ('folder', 'list'))
 
 

@@ -152,6 +152,9 @@ def test_a_single_image_is_trained_on_and_shown(tmp_path, capsys):
 def test_test_folders_can_be_required(tmp_path):
     with pytest.raises(BadInput, match='testA: no such folder'):
         find_images({**two_folders(tmp_path, 2), 'test_share': 0}, 'test', 'a')
+    for split in ('train', 'test'):
+        with pytest.raises(BadInput, match=f'empty/{split}A: no such folder'):
+            find_images({'data_root': str(tmp_path / 'empty')}, split, 'a')
 
 
 # -- crops against the images that are there --------------------------------------------------------------------------
