@@ -1,250 +1,97 @@
-"""Images in: finding, reading, transforming and streaming the pictures of the two domains A and B.
+"""Images in: finding, transforming and streaming the pictures of the two domains A and B.
 
 Nothing pairs the domains: file names are free, the counts may differ, and each domain is an endless shuffled stream
-of its own.
+of its own. `core.image_files` finds files, `core.image_reading` reads them.
 """
 import contextlib
 import hashlib
-import io
 import itertools
-import logging
-import mmap
 import os
-import re
 import signal
 import sys
-import threading
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from core.errors import BadInput, shown, why_no_file
+from core.errors import BadInput, say_once, shown
+from core.image_files import list_folder, read_list
+from core.image_reading import (  # noqa: F401   # the readers are the door to images for what imports this module
+    MAX_IMAGE_PIXELS,
+    fault_of_size,
+    read_header,
+    read_image,
+    read_image_bytes,
+    read_range,
+)
 from core.threads import prefetch
 
-MAX_IMAGE_PIXELS = 89_478_485   # where Pillow begins to warn: 256 MiB of RGB
-FORMATS = ('JPEG', 'PNG', 'PPM', 'BMP', 'WEBP', 'TIFF', 'GIF')   # of Pillow's forty: one of them calls a program
-MAX_LIST_BYTES = 64 * 2 ** 20
-MAX_LIST_ENTRIES = 1_000_000
-MAX_SCANS = 200   # of a JPEG file; programs write ten, and each costs as much time as the whole picture
-JPEG_MARKER, JPEG_SCAN, JPEG_END = re.compile(rb'\xff[^\x00\x01\xd0-\xd8\xff]'), b'\xff\xda', b'\xff\xd9'
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff')
 DITHER = 1e-4
+TEST_SHARE = 0.05
 HEADERS_READ_AT_START = 500
+RANGES_READ_AT_START = 20
+DARK = 2 ** 14   # of 16 bits, which hold data of fewer bits where nothing is above
 SECONDS_AFTER_SIGTERM = 60
 BATCHES_AHEAD = 4   # for each worker
-
-STDERR = threading.Lock()   # for the thread that turns it off and on again
-
-Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
-logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
+FILES_LOOKED_FOR = 16   # to tell whether a set is away
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Finding
 # ---------------------------------------------------------------------------------------------------------------------
 
-def list_folder(folder: str | Path) -> list[Path]:
-    """All image files under `folder`, searched recursively, sorted by the text of their paths as in the original, so
-    `a-b/x` comes before `a/x`.
-
-    Raises:
-        BadInput: there is no such folder, it cannot be read, or there is no image in it.
-    """
-    folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise BadInput(f'{shown(folder)}: no such folder')
-    paths, folders = [], [folder]
-    while folders:
-        inside = folders.pop()
-        try:
-            with os.scandir(inside) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):   # links to folders may go round in a circle
-                        folders.append(Path(entry.path))
-                    elif Path(entry.name).suffix.lower() in EXTENSIONS and os.path.isfile(entry.path):
-                        paths.append(Path(entry.path))
-        except OSError as error:   # a subfolder that may not be looked into holds no images for us
-            if inside is folder:
-                raise BadInput(f'{shown(folder)}: cannot be read ({error.strerror or error})') from None
-    if not paths:
-        raise BadInput(f'{shown(folder)}: holds no images ({", ".join(EXTENSIONS)}, in either case)')
-    return sorted(paths, key=str)
-
-
-def read_list(folder: str | Path, list_file: str | Path) -> list[Path]:
-    """The image files named by a text file, one path a line, relative to `folder`. Blank lines are passed over.
-
-    Raises:
-        BadInput: the folder or the list does not exist, is empty or not text or endless, or a file that it names does
-            not exist.
-    """
-    folder, list_file = Path(folder), Path(list_file)
-    if not os.path.isdir(folder):
-        raise BadInput(f'{shown(folder)}: no such folder')
-    if not os.path.isfile(list_file):
-        raise BadInput(f'{shown(list_file)}: no such file')
-    try:
-        with open(list_file, 'rb') as file:
-            content = file.read(MAX_LIST_BYTES + 1)
-        lines = content.decode('utf-8-sig').replace('\r\n', '\n').replace('\r', '\n').split('\n')
-    except OSError as error:
-        raise BadInput(f'{shown(list_file)}: {error.strerror}') from None
-    except UnicodeDecodeError:
-        raise BadInput(f'{shown(list_file)}: not a text file in UTF-8') from None
-    if len(content) > MAX_LIST_BYTES or sum(map(bool, lines)) > MAX_LIST_ENTRIES:
-        raise BadInput(f'{shown(list_file)}: longer than {MAX_LIST_ENTRIES} lines or {MAX_LIST_BYTES >> 20} MiB; '
-                       f'not a list of images')
-    paths: list[tuple[int, Path]] = []
-    missing: list[tuple[int, Path]] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            path = folder / line.strip()
-            (paths if os.path.isfile(path) else missing).append((number, path))
-    if missing:
-        number, path = missing[0]
-        others = f' (and {len(missing) - 1} more)' if len(missing) > 1 else ''
-        fault = {'Is a directory': 'is a directory, not an image file', 'No such file or directory': 'does not exist'}
-        reason = why_no_file(path) or 'No such file or directory'
-        raise BadInput(f'{shown(list_file)}: line {number}: {shown(path)} '
-                       f'{fault.get(reason, f"does not exist as a file ({reason})")}{others}')
-    if not paths:
-        raise BadInput(f'{shown(list_file)}: names no files')
-    return [path for _, path in paths]
-
-
 def find_images(config: dict, split: str, domain: str) -> list[Path]:
     """The files of `split` ('train' or 'test') and `domain` ('a' or 'b'), in folder mode or in list mode.
+
+    Where there is no test folder or list, a share `test_share` of the training images is the test set, and is left out
+    of the training set. It is chosen by the files' names, so that every command chooses the same, and pairs stay pairs.
 
     Raises:
         BadInput: as `list_folder` and `read_list`.
     """
+    if has_test_set(config, domain):
+        return _files_of(config, split, domain)
+    paths = _files_of(config, 'train', domain)
+    count = max(1, round(config.get('test_share', TEST_SHARE) * len(paths))) if len(paths) > 1 else 0
+    held_out = {path for _, path in sorted((hashlib.sha256(path.stem.encode(errors='surrogateescape')).digest(), path)
+                                           for path in paths)[:count]}
+    if split == 'train':
+        return [path for path in paths if path not in held_out]
+    missing = f'data_list_test_{domain}'
     if 'data_root' in config:
-        return list_folder(Path(config['data_root']) / f'{split}{domain.upper()}')
+        missing = str(Path(config['data_root']) / f'test{domain.upper()}')
+    say_once(f'{shown(missing)}: there is none; instead, {len(held_out)} of the {len(paths)} training images of '
+             f'{domain.upper()} are test images and not trained on (test_share)' if held_out else
+             f'{shown(missing)}: there is none; the only training image of {domain.upper()} is the test image as well')
+    return [path for path in paths if path in held_out] if held_out else paths
+
+
+def has_test_set(config: dict, domain: str) -> bool:
+    """Whether the test images of a domain are those that the config names, and not a share of the training images."""
+    if config.get('test_share', TEST_SHARE) == 0:
+        return True
+    if 'data_root' in config:
+        train, test = (Path(config['data_root']) / f'{split}{domain.upper()}' for split in ('train', 'test'))
+        return os.path.lexists(test) or not os.path.isdir(train)   # a folder of neither is missing its test images
+    return any(f'data_{kind}_test_{domain}' in config for kind in ('folder', 'list'))
+
+
+def _files_of(config: dict, split: str, domain: str) -> list[Path]:
+    if 'data_root' in config:
+        return list_folder(Path(config['data_root']) / f'{split}{domain.upper()}', config.get('follow_links', False))
     if f'data_list_{split}_{domain}' not in config:   # of a config that a checkpoint brought along
         raise BadInput('no images are named; give --config, or a data_root')
     return read_list(config[f'data_folder_{split}_{domain}'], config[f'data_list_{split}_{domain}'])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading
+# Transforming
 # ---------------------------------------------------------------------------------------------------------------------
-
-def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0) -> Image.Image:
-    """Read an image of any common kind as `channels` channels, turned as its EXIF orientation says.
-
-    Palettes, CMYK and 1-bit files are converted, transparency is laid over white. 16-bit files keep their depth where
-    one channel is wanted. Of an animation, the first picture is taken.
-
-    Args:
-        path: the file. Its content tells the format, not its ending.
-        channels: 1 or 3.
-        max_pixels: more are refused, before anything of the picture is read.
-        new_size: what the shorter side will be resized to, so that the resized picture is bounded as well; 0: nothing.
-
-    Returns:
-        An image of mode RGB (channels 3), L (channels 1), or F with values in [0, 1] (channels 1, 16-bit file).
-
-    Raises:
-        BadInput: the file is missing, broken, too large, or of a kind whose range of values is not known.
-    """
-    fault = why_no_file(path)
-    if fault:
-        raise BadInput(f'{shown(path)}: {"no such file" if fault.startswith("No such file") else fault}')
-    return _read(path, shown(path), channels, max_pixels, new_size)
-
-
-def read_image_bytes(content: bytes, name: str, channels: int, max_pixels: int = MAX_IMAGE_PIXELS,
-                     new_size: int = 0) -> Image.Image:
-    """As `read_image`, of a file's content that is in memory and stays there; `name` is what messages call it."""
-    return _read(io.BytesIO(content), shown(name), channels, max_pixels, new_size)
-
-
-def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: int, new_size: int) -> Image.Image:
-    try:
-        with _opened(file) as image:
-            fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
-            if not fault:
-                with _without_words_of_libtiff(image):
-                    return _convert(ImageOps.exif_transpose(image), channels)
-    except Exception as error:  # decoders raise almost anything when a file is broken
-        reason = 'not an image' if type(error).__name__ == 'UnidentifiedImageError' else str(error) or repr(error)
-        raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
-    raise BadInput(f'{named}: {fault}')
-
-
-@contextlib.contextmanager
-def _opened(file: str | Path | io.BytesIO) -> Iterator[ImageFile.ImageFile]:
-    """The image of a file, its header read, without warnings of odd EXIF blocks and the like, which do no harm."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        with Image.open(file, formats=FORMATS) as image:
-            yield image
-
-
-@contextlib.contextmanager
-def _without_words_of_libtiff(image: ImageFile.ImageFile) -> Iterator[None]:
-    """Keep libtiff, which writes a line for each odd line of a picture, off stderr while `image` is decoded."""
-    if not any(tile[0] == 'libtiff' for tile in image.tile):
-        yield
-        return
-    with STDERR, open(os.devnull, 'wb') as nowhere:
-        before = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-
-
-def fault_of_size(width: int, height: int, max_pixels: int, new_size: int = 0) -> str:
-    """Why an image of this size is not read, '' if it is."""
-    if min(width, height) < 1:
-        return f'{width}×{height} pixels are no image'
-    if width * height > max_pixels:
-        return f'{width}×{height} pixels are more than --max_image_pixels {max_pixels}'
-    longer = max(width, height) * new_size // min(width, height)
-    if longer * new_size > max_pixels:
-        return (f'{width}×{height} pixels, the shorter side resized to {new_size}, are {new_size}×{longer}: more than '
-                f'--max_image_pixels {max_pixels}')
-    return ''
-
-
-def _fault_of_scans(image: ImageFile.ImageFile) -> str:
-    """A JPEG file may go over its picture thousands of times, which takes a decoder hours for a small file."""
-    if image.format not in ('JPEG', 'MPO'):
-        return ''
-    assert image.fp is not None   # the image is open
-    with (image.fp.getbuffer() if isinstance(image.fp, io.BytesIO) else
-          mmap.mmap(image.fp.fileno(), 0, access=mmap.ACCESS_READ)) as data:
-        scans, place = 0, 2
-        while (found := JPEG_MARKER.search(data, place)) and found[0] != JPEG_END and scans <= MAX_SCANS:
-            scans += found[0] == JPEG_SCAN
-            place = found.end() + int.from_bytes(data[found.end():found.end() + 2], 'big')
-    return f'more than {MAX_SCANS} scans, which no JPEG file needs' if scans > MAX_SCANS else ''
-
-
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode.startswith('I') or image.mode == 'F':
-        top = 1 if image.mode == 'F' else 65535
-        values = np.asarray(image).astype(np.float32) / top
-        if not (values.min() >= 0 and values.max() <= 1):
-            raise ValueError(f'values of mode {image.mode} outside 0…{top}')
-        if channels == 1:
-            return Image.fromarray(values)
-        return Image.fromarray((values * 255 + 0.5).astype(np.uint8)).convert('RGB')
-    if image.has_transparency_data:
-        image = image.convert('RGBA')
-        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-    return image.convert('RGB' if channels == 3 else 'L')
-
 
 class Transform:
     """The one recipe from an image of `read_image` to a tensor (C, H, W) in [-1, 1], for training and testing alike.
@@ -255,32 +102,57 @@ class Transform:
         new_size: resize the shorter side to this (bilinear), 0 to keep the size.
         crop: height and width of the crop, None for the whole image; at random when `augment`, else from the centre.
         augment: flip at random as well, before all else.
+        fit: height and width to resize to in place of `new_size`, whatever shape the image has.
+        flip, flip_vertical: which flips `augment` means: left and right, top and bottom.
     """
 
-    def __init__(self, new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False):
-        self.new_size, self.crop, self.augment = new_size, crop, augment
+    def __init__(self, new_size: int = 0, crop: tuple[int, int] | None = None, augment: bool = False,
+                 fit: tuple[int, int] | None = None, flip: bool = True, flip_vertical: bool = False):
+        self.new_size, self.crop, self.augment, self.fit = 0 if fit else new_size, crop, augment, fit
+        self.flip, self.flip_vertical = flip, flip_vertical
 
     def __call__(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
         return self.finish(self.resize(image), generator)
 
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """The width and height to which images of this size are resized."""
+        if self.fit:
+            return self.fit[1], self.fit[0]
+        shorter = min(width, height)
+        return (self.new_size * width // shorter, self.new_size * height // shorter) if self.new_size else (
+            width, height)
+
+    def fault_of(self, width: int, height: int) -> str:
+        """Why an image of this size, after resizing, has no crop in it; '' if it has."""
+        if not self.crop or (height >= self.crop[0] and width >= self.crop[1]):
+            return ''
+        return (f'{width}×{height} pixels after resizing (width × height), less than the crop of '
+                f'{self.crop[1]}×{self.crop[0]}')
+
     def resize(self, image: Image.Image) -> Image.Image:
         """The part of the recipe that is the same each time."""
-        if not self.new_size:
-            return image
-        shorter = min(image.size)
-        return image.resize([self.new_size * side // shorter for side in image.size], Image.Resampling.BILINEAR)
+        size = self.size_of(*image.size)
+        return image.resize(size, Image.Resampling.BILINEAR) if self.new_size or self.fit else image
 
     def finish(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
-        """The rest: flip and crop, at random when `augment`, by `generator` or PyTorch's own; then to [-1, 1]."""
+        """The rest: flip and crop, at random when `augment`, by `generator` or PyTorch's own; then to [-1, 1].
+
+        Raises:
+            BadInput: the image is smaller than the crop.
+        """
         # The original flips before it resizes; the outcome is the same to the last digit.
-        if self.augment and torch.rand((), generator=generator) < 0.5:
+        if self.augment and torch.rand((), generator=generator) < 0.5 and self.flip:
             image = ImageOps.mirror(image)
+        if self.augment and self.flip_vertical and torch.rand((), generator=generator) < 0.5:
+            image = ImageOps.flip(image)
         if self.crop:
             image = self._cropped(image, *self.crop, generator)
         values = torch.from_numpy(np.array(image, dtype=np.float32)) / (1 if image.mode == 'F' else 255)
         return (values.unsqueeze(2) if values.dim() == 2 else values).permute(2, 0, 1).contiguous() * 2 - 1
 
     def _cropped(self, image: Image.Image, height: int, width: int, generator: torch.Generator | None) -> Image.Image:
+        if fault := self.fault_of(*image.size):
+            raise BadInput(fault)
         down, right = image.height - height, image.width - width
         if self.augment:
             top = int(torch.randint(down + 1, (), generator=generator))
@@ -288,6 +160,49 @@ class Transform:
         else:
             top, left = round(down / 2), round(right / 2)
         return image.crop((left, top, left + width, top + height))
+
+
+def new_size_of(config: dict, domain: str) -> int:
+    """What the shorter side of a domain's images is resized to: `new_size`, or `new_size_a` / `new_size_b` where the
+    config gives one for each domain; with `resize: none` 0, and with `fit` the shorter side of the crop.
+    """
+    if config.get('resize', 'shorter') != 'shorter':
+        sides = config['crop_image_height'], config['crop_image_width']
+        return min(sides) if config['resize'] == 'fit' else 0
+    return config['new_size'] if 'new_size' in config else config[f'new_size_{domain}']
+
+
+def transform_of(config: dict, domain: str, new_size: int | None = None, crop: tuple[int, int] | None = None,
+                 augment: bool = False) -> Transform:
+    """The recipe for images of domain 'a' or 'b'.
+
+    Args:
+        new_size: what the shorter side is resized to, 0 to keep the file's size; None: as the config's `resize` says.
+        crop, augment: as of `Transform`; the config says which flips.
+    """
+    fit = None
+    if new_size is None and config.get('resize') == 'fit':
+        fit = config['crop_image_height'], config['crop_image_width']
+    size = new_size_of(config, domain) if new_size is None else new_size
+    return Transform(size, crop, augment, fit, config.get('flip', True), config.get('flip_vertical', False))
+
+
+def reading_of(config: dict, domain: str) -> dict[str, Any]:
+    """How `read_image` is to read images of domain 'a' or 'b': its keyword arguments."""
+    return {'channels': config[f'input_dim_{domain}'], 'value_range': config.get(f'value_range_{domain}'),
+            'max_pixels': config.get('max_image_pixels', MAX_IMAGE_PIXELS)}
+
+
+def read_tensor(path: str | Path, config: dict, domain: str, transform: Transform) -> Tensor:
+    """The image at `path` as domain 'a' or 'b' wants it: (C, H, W) in [-1, 1].
+
+    Raises:
+        BadInput: the file cannot be read, or is smaller than the crop.
+    """
+    image = transform.resize(read_image(path, **reading_of(config, domain), new_size=transform.new_size))
+    if fault := transform.fault_of(*image.size):
+        raise BadInput(f'{shown(path)}: {fault}')
+    return transform.finish(image)
 
 
 def dither_if_constant(image: Tensor) -> Tensor:
@@ -313,21 +228,27 @@ class Draw(NamedTuple):
     seed: int
 
 
+class ImagesAway(BadInput):
+    """All files of a set are out of reach, as when a disk or a network drive is taken away; they may come back."""
+
+
 class ImageDataset(Dataset):
     """Images of one domain as tensors (C, H, W) in [-1, 1], by index or by `Draw`.
 
-    A file that cannot be read is named on stderr once, marked in `broken`, and another is drawn in its place.
+    A file that cannot be read or is too small for the crop is named on stderr once, marked in `broken` as long as that
+    is so, and another is drawn in its place. Where all files are gone, `ImagesAway` is raised.
 
     Args:
-        paths, channels, max_pixels: as `read_image` takes them.
+        paths: the files.
+        channels, max_pixels, value_range: as `read_image` takes them.
         transform: a `Transform`.
         cache: 'ram' keeps decoded and resized images, as far as half of the free memory goes; 'none' keeps none.
     """
 
     def __init__(self, paths: Sequence[Path], channels: int, transform: Transform, cache: str = 'none',
-                 max_pixels: int = MAX_IMAGE_PIXELS):
+                 max_pixels: int = MAX_IMAGE_PIXELS, value_range: Sequence[float] | None = None):
         self.paths, self.channels, self.transform = list(paths), channels, transform
-        self.max_pixels = max_pixels
+        self.max_pixels, self.value_range = max_pixels, value_range
         self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
         self.cache: dict[int, Image.Image] | None = {} if cache == 'ram' else None
         self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
@@ -343,13 +264,25 @@ class ImageDataset(Dataset):
         for i in self._candidates(index, generator):
             try:
                 image = self._prepared(i)
+            except ImagesAway:
+                raise
             except BadInput as error:
-                if not self.broken[i]:
-                    self.broken[i] = True
-                    print(f'skipped {error}', file=sys.stderr, flush=True)
+                self.mark_broken(i, error)
                 continue
+            self.broken[i] = False   # it may have been out of reach for a while
             return dither_if_constant(self.transform.finish(image, generator))
         raise BadInput(f'{shown(self.paths[0].parent)}: none of its {len(self)} images can be read')
+
+    def mark_broken(self, index: int, error: BadInput) -> None:
+        """Remember that a file cannot be used, and name it the first time."""
+        if not self.broken[index]:
+            self.broken[index] = True
+            print(f'skipped {error}', file=sys.stderr, flush=True)
+
+    def is_away(self) -> bool:
+        """Whether none of the files looked at, spread over the set, can be reached: the folder or its disk is away."""
+        step = max(1, len(self) // FILES_LOOKED_FOR)
+        return not any(os.path.exists(path) for path in self.paths[::step])
 
     def _candidates(self, index: int, generator: torch.Generator | None) -> Iterator[int]:
         yield index
@@ -361,8 +294,16 @@ class ImageDataset(Dataset):
     def _prepared(self, index: int) -> Image.Image:
         if self.cache is not None and index in self.cache:
             return self.cache[index]
-        image = read_image(self.paths[index], self.channels, self.max_pixels, self.transform.new_size)
+        path = self.paths[index]
+        try:
+            image = read_image(path, self.channels, self.max_pixels, self.transform.new_size, self.value_range)
+        except BadInput:
+            if not os.path.exists(path) and self.is_away():
+                raise ImagesAway(f'{shown(path.parent)}: none of its {len(self)} images can be reached') from None
+            raise
         image = self.transform.resize(image)
+        if fault := self.transform.fault_of(*image.size):
+            raise BadInput(f'{shown(path)}: {fault}')
         if self.cache is not None:
             size = image.width * image.height * (4 if image.mode == 'F' else len(image.getbands()))
             if size <= self.room:
@@ -430,18 +371,19 @@ def _leave_signals_to_the_main_process(_: int) -> None:
 def training_set(config: dict, domain: str) -> ImageDataset:
     """Randomly flipped and cropped training images of `domain` ('a' or 'b')."""
     crop = (config['crop_image_height'], config['crop_image_width'])
-    transform = Transform(new_size_of(config, domain), crop, augment=True)
-    return ImageDataset(find_images(config, 'train', domain), config[f'input_dim_{domain}'], transform,
-                        config.get('cache', 'none'), config.get('max_image_pixels', MAX_IMAGE_PIXELS))
+    return ImageDataset(find_images(config, 'train', domain), transform=transform_of(config, domain, None, crop, True),
+                        cache=config.get('cache', 'none'), **reading_of(config, domain))
 
 
 def display_set(config: dict, split: str, domain: str) -> ImageDataset:
     """The images of a split as they are shown while training: the same each time, cropped from the centre."""
-    new_size = new_size_of(config, domain)
-    side = new_size - new_size % 2 ** config['gen']['n_downsample']  # other sizes do not come back as they went in
-    crop = (config['crop_image_height'], config['crop_image_width']) if split == 'train' else (side, side)
-    return ImageDataset(find_images(config, split, domain), config[f'input_dim_{domain}'], Transform(new_size, crop),
-                        max_pixels=config.get('max_image_pixels', MAX_IMAGE_PIXELS))
+    crop = (config['crop_image_height'], config['crop_image_width'])
+    if split == 'test' and config.get('resize', 'shorter') == 'shorter':
+        new_size = new_size_of(config, domain)
+        side = new_size - new_size % 2 ** config['gen']['n_downsample']  # other sizes do not come back as they went in
+        crop = (side, side)
+    return ImageDataset(find_images(config, split, domain), transform=transform_of(config, domain, None, crop),
+                        **reading_of(config, domain))
 
 
 def first_images(dataset: ImageDataset, count: int) -> Tensor:
@@ -455,6 +397,7 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
 
     Raises:
         BadInput: not one of the images can be read.
+        ImagesAway: they are all out of reach.
         RuntimeError: a worker has died, or could not read what no file of images is to blame for.
     """
     if dataset.cache is not None and num_workers:
@@ -463,6 +406,7 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
     loader = DataLoader(dataset, batch_sampler=batches, num_workers=num_workers, pin_memory=pin_memory,
                         prefetch_factor=BATCHES_AHEAD if num_workers else None,
                         worker_init_fn=_leave_signals_to_the_main_process)
+    found = None
     try:
         found = iter(loader)
         if num_workers and hasattr(signal, 'SIGCHLD'):
@@ -473,7 +417,12 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
     except (ConnectionError, EOFError) as error:   # it was killed while it handed a batch over
         raise RuntimeError(f'DataLoader worker ended: {error!r}') from error
     except BadInput as error:   # a worker's comes with its traceback
-        raise BadInput(str(error).strip().splitlines()[-1].removeprefix(f'{BadInput.__module__}.BadInput: ')) from None
+        line = str(error).strip().splitlines()[-1]
+        raise type(error)(line.removeprefix(f'{type(error).__module__}.{type(error).__name__}: ')) from None
+    finally:
+        if num_workers and found is not None:
+            # What was raised holds the iterator for long, and processes that nobody sends home stay for a minute.
+            found._shutdown_workers()   # type: ignore[attr-defined]
 
 
 def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int, pin_memory: bool) -> Iterator[Tensor]:
@@ -485,37 +434,56 @@ def _by_threads(dataset: ImageDataset, batches: EndlessBatches, num_workers: int
     return prefetch(read, batches, num_workers, ahead=BATCHES_AHEAD * num_workers)
 
 
-def new_size_of(config: dict, domain: str) -> int:
-    """`new_size`, or `new_size_a` / `new_size_b` where the config gives one for each domain."""
-    return config['new_size'] if 'new_size' in config else config[f'new_size_{domain}']
-
-
 def workers_of(config: dict) -> int:
     """`num_workers`, but no more than the machine has cores: more only wait for each other."""
     return min(config['num_workers'], os.cpu_count() or 1)
 
 
-def describe_images(name: str, paths: Sequence[Path], channels: int) -> str:
-    """One line on the images of a domain: count, sizes, channels. Reads the headers of some hundred files at most.
+def describe_images(name: str, paths: Sequence[Path], channels: int, value_range: Sequence[float] | None = None) -> str:
+    """One line on the images of a domain: count, sizes, channels, and the values of files of more than 8 bits. Reads
+    the headers of some hundred files at most.
+
+    Args:
+        name: such as trainA.
+        paths, channels, value_range: as of `ImageDataset`.
 
     Raises:
         BadInput: not one of the files looked at is an image.
     """
-    step = max(1, len(paths) // HEADERS_READ_AT_START)
-    sizes, kinds = [], set()
-    for path in paths[::step]:
-        try:
-            if why_no_file(path):
-                continue
-            with _opened(path) as image:
-                sizes.append(image.size)
-                deep = image.mode.startswith('I') or image.mode == 'F'
-                kinds.add('16-bit' if deep else str(len(image.getbands())) if image.mode != 'P' else 'palette')
-        except Exception:  # named when it is read
-            continue
-    if not sizes:
+    looked_at = looked_at_of(paths)
+    headers = {path: header for path in looked_at if (header := read_header(path))}
+    if not headers:
         raise BadInput(f'{shown(paths[0].parent)}: {shown(paths[0].name)} and the other files looked at are not images')
+    sizes = [header.size for header in headers.values()]
     small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     size = '{}×{}'.format(*small) + ('' if small == large else ' to {}×{}'.format(*large))
-    looked = '' if step == 1 else f' (of {len(sizes)} looked at)'
-    return f'{name}: {len(paths)} images, {size}{looked}, channels {" and ".join(sorted(kinds))} read as {channels}'
+    looked = '' if len(looked_at) == len(paths) else f' (of {len(sizes)} looked at)'
+    kinds = ' and '.join(sorted({header.kind for header in headers.values()}))
+    for path in list({header.profile: path for path, header in headers.items() if header.profile}.values())[:4]:
+        with contextlib.suppress(BadInput):   # what is wrong with a profile is said now, and not by each loader worker
+            read_image(path, channels)
+    deep = [path for path, header in headers.items() if header.deep]
+    top = 1 if any(header.kind == 'float' for header in headers.values()) else 65535
+    values = _describe_values(name[-1].lower(), deep, top, value_range) if deep else ''
+    return f'{name}: {len(paths)} images, {size}{looked}, channels {kinds} read as {channels}{values}'
+
+
+def looked_at_of(paths: Sequence[Path]) -> Sequence[Path]:
+    """Some hundred files, spread over all of them, whose headers are read before training."""
+    return paths[::max(1, len(paths) // HEADERS_READ_AT_START)]
+
+
+def _describe_values(domain: str, paths: Sequence[Path], top: int, value_range: Sequence[float] | None) -> str:
+    found = [values for path in paths[::max(1, len(paths) // RANGES_READ_AT_START)] if (values := read_range(path))]
+    if not found:
+        return ''
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    text = f', values {low:g} to {high:g}'
+    if value_range:
+        return f'{text} (value_range_{domain}: {value_range[0]:g} to {value_range[1]:g} become black to white)'
+    if low < 0 or high > top:
+        text += f', outside 0 to {top}, so such files are not read; set value_range_{domain}: [{low:g}, {high:g}]'
+    elif 0 < high < DARK < top:
+        bits = 2 ** int(high).bit_length() - 1
+        text += f' of 0 to {top}, which is dark; value_range_{domain}: [0, {bits}] would use the whole range'
+    return text

@@ -2,6 +2,7 @@
 import argparse
 import os
 import stat
+import sys
 from pathlib import Path
 
 
@@ -43,3 +44,15 @@ def why_no_file(path: str | Path) -> str:
     if stat.S_ISDIR(mode):
         return 'Is a directory'
     return '' if stat.S_ISREG(mode) else 'not a file but a pipe, a socket or a device'
+
+
+_SAID: set[str] = set()
+
+
+def say_once(line: str, about: str = '') -> None:
+    """A line on stderr, unless it (or another `about` the same) was said before: by this process, by the one that it
+    was forked from, or by the first of several that train together.
+    """
+    if (about or line) not in _SAID and os.environ.get('RANK', '0') == '0':
+        _SAID.add(about or line)
+        print(line, file=sys.stderr, flush=True)

@@ -5,13 +5,15 @@ original's files load unchanged: keys that it does not have get defaults.
 """
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core import safetensors_file, trackers
 from core.checkpoints import find_vgg_weights
 from core.errors import BadInput, shown
-from data import find_images
+from core.image_reading import read_header
+from data import find_images, has_test_set, looked_at_of, transform_of
 from engine import paired_data
 from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, with_defaults
 from engine.methods import METHODS, schema_of
@@ -20,6 +22,7 @@ from engine.yaml_loader import read_yaml
 # What of a config a checkpoint's networks, and the images that they take, are described by.
 NETWORK_KEYS = ('gen', 'input_dim_a', 'input_dim_b', 'new_size', 'new_size_a', 'new_size_b', 'crop_image_height',
                 'crop_image_width', 'resize', 'value_range_a', 'value_range_b', 'init', 'init_gain')
+PATH_KEYS = ('data_root', 'vgg_weights', *LIST_KEYS)   # in which ~ is the user's folder
 
 
 def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
@@ -92,6 +95,9 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     for name, keys in (('gen', schema.gen), ('dis', schema.dis)):
         if isinstance(config.get(name), dict):
             faults += _check_section(config[name], keys, schema.name, trainer, name + '.')
+    for name in PATH_KEYS:
+        if isinstance(config.get(name), str):
+            config[name] = os.path.expanduser(config[name])
     faults += _check_data_keys(config)
     if config.get('cuda_graphs') is True and config.get('fused') is False:
         faults.append('cuda_graphs requires fused: true')
@@ -104,7 +110,7 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
     if not any(fault.startswith(schema.size_keys) and ': unknown key' not in fault for fault in faults):
         faults += schema.check_sizes(config)
     if data and not any(fault.startswith('data_') for fault in faults):
-        faults += _check_files(config, METHODS[trainer].paired)
+        faults += _check_files(config, METHODS[trainer].paired, sound=not faults)
     return faults
 
 
@@ -132,7 +138,7 @@ def _check_section(section: dict, keys: dict[str, Key], schema_name: str, traine
 def _check_value(value: Any, key: Key) -> tuple[Any, str]:
     """The value as the key's type, and what is wrong with it ('' if nothing)."""
     wanted = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
-              dict: 'a section of its own'}[key.type]
+              dict: 'a section of its own', list: 'two numbers, the lowest first, such as [0, 4095]'}[key.type]
     if key.words and value in key.words:
         return value, ''
     if key.words:
@@ -152,6 +158,9 @@ def _convert(value: Any, kind: type) -> Any:
     """`value` as `kind`, or None. YAML reads 1e-4 as text: taken as the number that its writer meant."""
     if kind in (str, dict, bool):
         return value if isinstance(value, kind) else None
+    if kind is list:
+        numbers = [_convert(item, float) for item in value] if isinstance(value, list) else []
+        return numbers if len(numbers) == 2 and None not in numbers and numbers[0] < numbers[1] else None  # type: ignore[operator]
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -170,28 +179,33 @@ def _check_data_keys(config: dict) -> list[str]:
     has_lists = any(key in config for key in LIST_KEYS)
     if 'data_root' not in config:
         if has_lists:
-            faults += [f'{key}: missing (list mode needs all eight data_folder_… and data_list_… keys)'
-                       for key in LIST_KEYS if key not in config]
+            faults += [f'{key}: missing (list mode needs all eight data_folder_… and data_list_… keys, or the four of '
+                       f'the training images)' for key in LIST_KEYS if key not in config
+                       and ('_train_' in key or has_test_set(config, key[-1]))]
         else:
             faults += ['data_root: missing (or the eight data_folder_… and data_list_… keys)']
-    if 'new_size' not in config:
+    if 'new_size' not in config and config.get('resize', 'shorter') == 'shorter':
         missing = [key for key in ('new_size_a', 'new_size_b') if key not in config]
         faults += ['new_size: missing (or new_size_a and new_size_b)'] if missing else []
     return faults
 
 
-def _check_files(config: dict, paired: bool) -> list[str]:
+def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
+    """Whether the images and weights are there, and, of a config that is sound, whether its crops fit."""
     root = config.get('data_root')
     if root is not None and not os.path.isdir(root):
-        return [f'data_root: {shown(root)}: no such folder; it should hold trainA, trainB, testA and testB']
+        return [f'data_root: {shown(root)}: no such folder; it should hold trainA and trainB, and may hold testA and '
+                f'testB']
     faults = []
     for split in ('train', 'test'):
         for domain in 'ab':
             try:
-                find_images(config, split, domain)
+                paths = find_images(config, split, domain)
             except BadInput as error:
                 key = 'data_root' if 'data_root' in config else f'data_list_{split}_{domain}'
                 faults.append(f'{key}: {error}')
+            else:
+                faults += _check_crops(config, domain, paths) if split == 'train' and sound else []
         if paired and not faults:
             fault = paired_data.fault_of(config, split)
             faults += [f'{"data_root" if "data_root" in config else f"data_list_{split}_a"}: {fault}'] if fault else []
@@ -205,3 +219,27 @@ def _check_files(config: dict, paired: bool) -> list[str]:
             faults.append(f'vgg_weights: {error}')
     return faults
 
+
+def _check_crops(config: dict, domain: str, paths: Sequence[Path]) -> list[str]:
+    """Whether the images have room for the crop, where that is not certain; by the headers of some hundred of them."""
+    crop = config['crop_image_height'], config['crop_image_width']
+    transform = transform_of(config, domain)
+    if transform.fit or max(crop) <= transform.new_size:
+        return []
+    looked_at = looked_at_of(paths)
+    sizes = {path: transform.size_of(*header.size) for path in looked_at if (header := read_header(path))}
+    step = 2 ** config['gen']['n_downsample']
+    faults = []
+    for name, wanted, side in zip(('crop_image_height', 'crop_image_width'), crop, (1, 0), strict=True):
+        small = [path for path, size in sizes.items() if size[side] < wanted]
+        if not small:
+            continue
+        path, least = small[0], min(size[side] for size in sizes.values())
+        room = least // step * step
+        after = f'with its shorter side resized to {transform.new_size}' if transform.new_size else '(resize: none)'
+        others = f' ({len(small)} of {len(sizes)} images looked at are too small)' if len(sizes) > 1 else ''
+        ways = [f'set it to {room} or less'] * (room > 0) + ['set resize: fit'] + (
+            [f'raise new_size to {-(-wanted * transform.new_size // least)} or more'] if transform.new_size else [])
+        faults.append(f'{name}: {wanted} is larger than {shown(path)}, {sizes[path][0]}×{sizes[path][1]} pixels (width '
+                      f'× height) {after}{others}; {", ".join(ways)}, or take such images out')
+    return faults

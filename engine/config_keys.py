@@ -13,7 +13,9 @@ SIZE_KEYS = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_s
 
 
 class Key(NamedTuple):
-    """What a key may hold: its type, its choices or its bounds, its default, and the trainers that need it."""
+    """What a key may hold: its type (list: two numbers, the lower first), its choices or its bounds, its default, and
+    the trainers that need it.
+    """
     type: type
     default: Any = REQUIRED
     choices: tuple = ()
@@ -111,9 +113,17 @@ KEYS = {
     'new_size': count(default=GIVEN_ELSEWHERE),
     'new_size_a': count(default=GIVEN_ELSEWHERE),
     'new_size_b': count(default=GIVEN_ELSEWHERE),
+    'resize': choice('shorter', 'fit', 'none', default='shorter'),
     'crop_image_height': count(),
     'crop_image_width': count(),
+    'flip': Key(bool, default=True),
+    'flip_vertical': Key(bool, default=False),
+    'value_range_a': Key(list, default=GIVEN_ELSEWHERE),
+    'value_range_b': Key(list, default=GIVEN_ELSEWHERE),
     'data_root': Key(str, default=GIVEN_ELSEWHERE),
+    'follow_links': Key(bool, default=False),
+    'test_share': Key(float, low=0, high=0.5, default=0.05),
+    'data_timeout': Key(float, low=0, default=600.0),
     **{key: Key(str, default=GIVEN_ELSEWHERE) for key in LIST_KEYS},
 }
 
@@ -134,8 +144,7 @@ class Schema(NamedTuple):
 
 def check_sizes(config: dict, smallest: int) -> list[str]:
     """Crops against the resized images, and against what the networks can halve."""
-    faults = []
-    size_names = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
+    faults = crop_faults(config)
     gen, dis = config['gen'], config['dis']
     step = 2 ** gen['n_downsample']
     smallest = max(2 * step, smallest)
@@ -143,8 +152,6 @@ def check_sizes(config: dict, smallest: int) -> list[str]:
         smallest = max(smallest, 16)   # relu5_3 is an eighth of it, and its instance norm wants more than one value
     for name in ('crop_image_height', 'crop_image_width'):
         crop = config[name]
-        faults += [f'{name}: {crop} is larger than {size_name} {config[size_name]}'
-                   for size_name in size_names if crop > config[size_name]]
         if crop % step:
             faults.append(f'{name}: {crop} is not a multiple of {step}, 2 to the power gen.n_downsample')
         if crop < smallest:
@@ -154,6 +161,19 @@ def check_sizes(config: dict, smallest: int) -> list[str]:
         layers = f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}'
         faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for {layers}')
     return faults
+
+
+def crop_faults(config: dict) -> list[str]:
+    """Crops that no resized image has room for: both sides are larger than the shorter side.
+
+    Whether those with one larger side fit depends on the images; `engine.config` looks at these.
+    """
+    names = ('crop_image_height', 'crop_image_width')
+    sizes = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
+    if config['resize'] != 'shorter':
+        return []
+    return [f'{name}: {config[name]} is larger than {size} {config[size]}'
+            for name in names for size in sizes if min(config[n] for n in names) > config[size]]
 
 
 def discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> bool:

@@ -1,8 +1,10 @@
-"""Pairs of images, for the one method that learns from them: the same file names in A and B are a pair."""
+"""Pairs of images, for the one method that learns from them: the same file names in A and B are a pair, or where the
+endings differ, the same names without them.
+"""
 import json
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -10,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.errors import BadInput, shown
-from data import Draw, ImageDataset, dither_if_constant, find_images
+from data import Draw, ImageDataset, ImagesAway, dither_if_constant, find_images
 
 
 def fault_of(config: dict, split: str) -> str:
     """Why the images of a split ('train' or 'test') are not pairs; '' if they are."""
     paths = [find_images(config, split, domain) for domain in 'ab']
-    fault = _fault_of_names(*paths)
+    _, fault = _pairing(*paths)
     if not fault and split == 'train' and 'data_root' in config and _drawn_apart(Path(config['data_root'])):
         fault = ('trainA and trainB were drawn of different objects under the same names (drawn.json); draw pairs with '
                  'scripts/draw_demo_data.py --paired')
@@ -24,20 +26,27 @@ def fault_of(config: dict, split: str) -> str:
 
 
 def align(set_a: ImageDataset, set_b: ImageDataset) -> None:
-    """Put the images of both sets in the order of their names, so that the same places hold pairs.
+    """Put the images of both sets in the order of their pairs' names, so that the same places hold pairs.
 
     Raises:
         BadInput: a file has no counterpart of its name.
     """
-    fault = _fault_of_names(set_a.paths, set_b.paths)
+    part, fault = _pairing(set_a.paths, set_b.paths)
     if fault:
         raise BadInput(f'images of A and B are no pairs: {fault}')
     for dataset in (set_a, set_b):
-        dataset.paths.sort(key=lambda path: path.name)
+        dataset.paths.sort(key=attrgetter(part))
 
 
-def _fault_of_names(paths_a: Sequence[Path], paths_b: Sequence[Path]) -> str:
-    names_a, names_b = (Counter(path.name for path in paths) for paths in (paths_a, paths_b))
+def _pairing(paths_a: Sequence[Path], paths_b: Sequence[Path]) -> tuple[str, str]:
+    """What the paths of pairs have in common, 'name' or 'stem', and why the images are no pairs ('' if they are)."""
+    faults = {part: _fault_of_names(paths_a, paths_b, attrgetter(part)) for part in ('name', 'stem')}
+    part = 'stem' if faults['name'] and not faults['stem'] else 'name'
+    return part, faults[part]
+
+
+def _fault_of_names(paths_a: Sequence[Path], paths_b: Sequence[Path], name_of: Callable[[Path], str]) -> str:
+    names_a, names_b = (Counter(map(name_of, paths)) for paths in (paths_a, paths_b))
     for letter, names in (('A', names_a), ('B', names_b)):
         name, count = names.most_common(1)[0]
         if count > 1:
@@ -84,11 +93,12 @@ class PairDataset(Dataset):
                 if images[0].size != images[1].size:
                     raise BadInput(f'{shown(set_b.paths[i])}: not of the size of its pair after resizing, '
                                    f'{images[0].width}×{images[0].height}')
+            except ImagesAway:
+                raise
             except BadInput as error:
-                if not set_a.broken[i]:
-                    set_a.broken[i] = True
-                    print(f'skipped {error}', file=sys.stderr, flush=True)
+                set_a.mark_broken(i, error)
                 continue
+            set_a.broken[i] = False
             place = int(torch.randint(2 ** 62, (), generator=generator))
             return torch.cat([dither_if_constant(dataset.transform.finish(image, torch.Generator().manual_seed(place)))
                               for dataset, image in zip(self.sets, images, strict=True)])

@@ -22,7 +22,7 @@ from core.device import choose_device
 from core.errors import BadInput, shown
 from core.precision import autocast
 from core.safetensors_file import is_safetensors
-from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes
+from data import read_image_bytes, reading_of, transform_of
 from engine.config import check_config, config_for, load_config
 from engine.methods import METHODS, trainer_class
 from engine.style_codes import read_codes, slerp
@@ -409,10 +409,10 @@ class ImageTranslator:
             image = picture_of(image)
         if not isinstance(image, Image.Image):
             raise BadInput(f'image: a {type(image).__name__} is not a path, PIL image, NumPy array or tensor')
-        size = new_size_of(self.config, domain) if new_size is None else new_size
-        max_pixels = self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
-        picture = read_image_bytes(file_of(image), 'image', channels, max_pixels, size)
-        return Transform(size)(picture)[None].to(self.device)
+        transform = transform_of(self.config, domain, new_size)
+        picture = read_image_bytes(file_of(image), 'image', **reading_of(self.config, domain),
+                                   new_size=transform.new_size)
+        return transform(picture)[None].to(self.device)
 
     def _encode_style(self, image: ImageLike, domain: str, new_size: int | None = None) -> Tensor:
         self._check_styles('style')

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from core.run_state import NotFinite
 from core.snapshots import newest
 from data import (
     EndlessBatches,
+    ImagesAway,
     describe_images,
     display_set,
     first_images,
@@ -36,6 +37,7 @@ from trainer import Trainer
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+LOOK_FOR_IMAGES = 0.5        # seconds between two looks for images that are away
 HALVED_STEPS = 1000          # after a rollback, at half the learning rates
 
 
@@ -57,7 +59,7 @@ class TrainingImages:
 
     def describe(self) -> list[str]:
         """A line for each set: how many images, of which sizes and channels."""
-        return [describe_images(split + domain, dataset.paths, dataset.channels)
+        return [describe_images(split + domain, dataset.paths, dataset.channels, dataset.value_range)
                 for split, datasets in (('train', self.sets), ('test', self.shown_sets['test']))
                 for domain, dataset in zip('AB', datasets, strict=True)]
 
@@ -65,6 +67,10 @@ class TrainingImages:
         """The images that pictures of the run show, by split: (N, C, H, W) of A and of B."""
         return {split: [first_images(dataset, self.config['display_size']) for dataset in datasets]
                 for split, datasets in self.shown_sets.items()}
+
+    def are_away(self) -> bool:
+        """Whether one of the training sets is out of reach, all of its files."""
+        return any(dataset.is_away() for dataset in self.sets)
 
     def too_many_broken(self) -> bool:
         """Whether more files could not be read than `max_bad_images` allows."""
@@ -74,25 +80,42 @@ class TrainingImages:
 class Batches:
     """The endless batches of both domains from a place on, in an order that depends on the seed alone.
 
+    Iterating raises `ImagesAway` where all files of a set are out of reach and do not come back.
+
     Args:
         images: of the run.
         seed: of the run.
         drawn: how many images of each domain were drawn already, over all processes.
         pinned: whether the images go to a CUDA device.
+        wait: waits for images that are out of reach, and returns whether they are back.
     """
 
-    def __init__(self, images: TrainingImages, seed: int, drawn: int, pinned: bool):
-        config, self.images = images.config, images
-        self.orders = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(seed, domain), drawn,
+    def __init__(self, images: TrainingImages, seed: int, drawn: int, pinned: bool,
+                 wait: Callable[[ImagesAway], bool] = lambda _: False):
+        self.images, self.seed, self.drawn, self.pinned, self.wait = images, seed, drawn, pinned, wait
+        self._open()
+
+    def _open(self) -> None:
+        config, images = self.images.config, self.images
+        self.orders = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(self.seed, domain), self.drawn,
                                       distributed.rank(), distributed.world_size())
                        for dataset, domain in zip(images.sets, 'aa' if images.paired else 'ab', strict=True)]
         streamed: Any = [PairDataset(*images.sets)] if images.paired else images.sets
-        self.streams = [stream(dataset, order, workers_of(config), pinned)
+        self.streams = [stream(dataset, order, workers_of(config), self.pinned)
                         for dataset, order in zip(streamed, self.orders, strict=False)]
         self.pairs = streamed[0].split(self.streams[0]) if images.paired else zip(*self.streams, strict=True)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(self.pairs)
+        while True:
+            try:
+                for pair in self.pairs:
+                    self.drawn += self.images.config['batch_size'] * distributed.world_size()
+                    yield pair
+            except ImagesAway as away:
+                self.close()
+                if not self.wait(away):
+                    raise
+                self._open()   # at the same place
 
     def names(self, places: Iterable[int]) -> str:
         """The files at these places of the order, of both domains."""
@@ -134,7 +157,16 @@ class TrainingLoop:
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images of A and B (N, C, H, W) on the device, until the run is at `max_iter`."""
         while self.step < self.config['max_iter']:
-            x_a, x_b = next(self.clock)
+            try:
+                x_a, x_b = next(self.clock)
+            except ImagesAway as away:
+                if self.step > self.start:
+                    self.save_snapshot()
+                self.reason = self.stop.asked()
+                if self.reason:
+                    return
+                raise self._ended(3, f'step {self.step}: {away}, for longer than data_timeout '
+                                     f'{self.config["data_timeout"]:g} s') from None
             # Noise depends on the seed and the step alone, so that a resumed run draws what an unbroken one does; after
             # a rollback it is other noise.
             rollbacks = self.trainer.progress.get('rollbacks', 0)
@@ -170,8 +202,8 @@ class TrainingLoop:
             values |= {f'grad_norm_{of}': norms[-1]} if norms else {}
             clipped = int(clip.clipped)
             values |= {f'clipped_steps_{of}': clipped} if clipped else {}
-        bad = int(self.trainer.bad_steps)
-        self.run.write_losses({**values, **({'bad_steps': bad} if bad else {})}, self.step)
+        counts = {'bad_steps': int(self.trainer.bad_steps), 'data_waits': self.trainer.progress.get('data_waits', 0)}
+        self.run.write_losses({**values, **{name: count for name, count in counts.items() if count}}, self.step)
 
     def save_pictures(self, split: str, postfix: str) -> None:
         """Write the pictures of a split."""
@@ -265,8 +297,24 @@ class TrainingLoop:
         """Read batches from the place in their order at which the trainer stands."""
         self.opened_at = self.step
         self.drawn = self.trainer.progress.get('drawn', self.step * self.places)
-        self.batches_read = Batches(self.images, self.seed, self.drawn, self.device.type == 'cuda')
+        self.batches_read = Batches(self.images, self.seed, self.drawn, self.device.type == 'cuda',
+                                    self._wait_for_images)
         self.clock = Clock(self.batches_read)
+
+    def _wait_for_images(self, away: ImagesAway) -> bool:
+        """Wait for images that are out of reach, up to `data_timeout` or a signal; whether they are back."""
+        begin, most = time.monotonic(), self.config['data_timeout']
+        self.trainer.progress['data_waits'] = self.trainer.progress.get('data_waits', 0) + 1
+        line = f'step {self.step}: {away}; waiting for them, up to {most:g} s (data_timeout)'
+        self.run.say_error(line)
+        self.run.mark(self.step, line)
+        self.run.write_page(self.step)
+        while (waited := time.monotonic() - begin) < most and not self.stop.asked():
+            if not self.images.are_away():
+                self.run.say_error(f'step {self.step}: the images are back after {waited:.0f} s')
+                return True
+            time.sleep(LOOK_FOR_IMAGES)
+        return False
 
     @contextlib.contextmanager
     def running(self, resumed: bool, overrides: dict, about: dict) -> Iterator[None]:

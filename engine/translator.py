@@ -13,7 +13,7 @@ from core.checkpoints import read_networks
 from core.device import choose_device, reason_of
 from core.errors import BadInput
 from core.precision import autocast, set_precision
-from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image
+from data import read_tensor, transform_of
 from engine.config import config_for
 from engine.methods import translator_class
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
@@ -154,9 +154,7 @@ class Translator:
         Raises:
             BadInput: the file cannot be read.
         """
-        size = new_size_of(self.config, domain) if new_size is None else new_size
-        max_pixels = self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
-        return Transform(size)(read_image(path, self.config[f'input_dim_{domain}'], max_pixels, size))[None]
+        return read_tensor(path, self.config, domain, transform_of(self.config, domain, new_size))[None]
 
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
         """Styles from the prior N(0, 1): (*n, style_dim, 1, 1). Of methods without styles, what stands for them: what

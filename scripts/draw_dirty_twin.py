@@ -9,13 +9,12 @@ from pathlib import Path
 
 import _root  # noqa: F401
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from core.corruptions import NOISE_PARAMS, add_sketch_noise
 from core.errors import BadInput, OneLineParser
 from core.files import make_folder
-from data import Transform, list_folder, read_image
+from data import Transform, list_folder, read_header, read_image
 from engine.cli import at_least, run_command
 from utils import to_bytes, to_picture, write_output
 
@@ -40,8 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     generator = torch.Generator().manual_seed(opts.seed)
     for path in tqdm(paths, unit=' pictures', disable=None, dynamic_ncols=True):
         numbers = torch.rand(1, NOISE_PARAMS, generator=generator)
-        with Image.open(path) as image:
-            channels = 1 if image.mode in ('1', 'L', 'LA', 'I', 'I;16', 'F') else 3
+        header = read_header(path)
+        channels = 1 if header and (header.deep or header.kind in ('1', '2')) else 3
         clean = Transform(0)(read_image(path, channels))[None]
         write_output(to_bytes(to_picture(add_sketch_noise(clean, numbers)[0])), folder / path.name)
     print(f'wrote {len(paths)} pictures to {folder}')

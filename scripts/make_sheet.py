@@ -5,11 +5,14 @@
 
 An image is one cell; a folder is a cell for each of its output*.jpg.
 """
-import argparse
 import sys
 from pathlib import Path
 
+import _root  # noqa: F401
 from PIL import Image, ImageOps
+
+from core.errors import BadInput, OneLineParser, shown
+from core.image_reading import read_image
 
 GAP = 4
 LARGEST_CELL = 4096
@@ -29,17 +32,9 @@ def make_sheet(rows: list[list[Path]], cell: int) -> Image.Image:
     sheet = Image.new('RGB', (width * (cell + GAP) + GAP, height * (cell + GAP) + GAP), 'white')
     for y, row in enumerate(rows):
         for x, path in enumerate(row):
-            with Image.open(path) as image:
-                fitted = ImageOps.pad(image.convert('RGB'), (cell, cell), Image.Resampling.BICUBIC, color='white')
+            fitted = ImageOps.pad(read_image(path, 3), (cell, cell), Image.Resampling.BICUBIC, color='white')
             sheet.paste(fitted, (GAP + x * (cell + GAP), GAP + y * (cell + GAP)))
     return sheet
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message: str):
-        self.exit(2, f'{self.prog}: {message}\n')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,8 +47,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'--cell {opts.cell}: not from 1 to {LARGEST_CELL}')
     try:
         make_sheet([cells_of(items) for items in opts.row], opts.cell).save(opts.output)
-    except Exception as error:   # decoders raise almost anything when a file is broken
-        print(f'make_sheet.py: {" ".join(str(error).split())}', file=sys.stderr)
+    except BadInput as error:
+        print(f'make_sheet.py: --row {error}', file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:   # a folder that is not there, an ending that says no format
+        print(f'make_sheet.py: --output {shown(opts.output)}: {" ".join(str(error).split())}', file=sys.stderr)
         return 2
     print(f'wrote {opts.output}')
     return 0

@@ -7,17 +7,18 @@ Reads the images of --input and writes NAME.jpg into both output folders. Pairs 
 skipped, so an interrupted run can be started again. Exit status 2, and one line, if any pair cannot be read.
 """
 
-import argparse
 import functools
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from PIL import Image
+import _root  # noqa: F401
 from tqdm import tqdm
 
-EXTENSIONS = {'.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.webp', '.tif', '.tiff'}
+from core.errors import BadInput, OneLineParser
+from core.image_files import list_folder
+from core.image_reading import read_image
 
 
 def split_pair(path, output_a, output_b, quality):
@@ -26,19 +27,22 @@ def split_pair(path, output_a, output_b, quality):
     if half_a.exists() and half_b.exists():
         return None
     try:
-        with Image.open(path) as pair:
-            pair = pair if pair.mode in ('L', 'RGB') else pair.convert('RGB')
-            half = pair.width // 2
-            if half == 0:
-                return f'{path} is {pair.width} pixel wide: no pair fits into it'
-            # Both halves get the same size: of an odd width, the column in the middle goes to neither.
-            left = pair.crop((0, 0, half, pair.height))
-            right = pair.crop((pair.width - half, 0, pair.width, pair.height))
-    except Exception as error:  # decoders raise almost anything when a file is broken
-        return f'{path} cannot be read as an image ({error})'
-    save(left, half_a, quality)
-    save(right, half_b, quality)
+        pair = without_colour(read_image(path, 3))
+    except BadInput as error:
+        return str(error)
+    half = pair.width // 2
+    if half == 0:
+        return f'{path} is {pair.width} pixel wide: no pair fits into it'
+    # Both halves get the same size: of an odd width, the column in the middle goes to neither.
+    save(pair.crop((0, 0, half, pair.height)), half_a, quality)
+    save(pair.crop((pair.width - half, 0, pair.width, pair.height)), half_b, quality)
     return None
+
+
+def without_colour(image):
+    """An RGB image as grey where all its pixels are."""
+    red, green, blue = (band.tobytes() for band in image.split())
+    return image.getchannel('R') if red == green == blue else image
 
 
 def save(image, path, quality):
@@ -52,20 +56,11 @@ def save(image, path, quality):
 def find_pairs(folder):
     """The images of a folder by name. Two that would be written to the same file are an error."""
     pairs = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in EXTENSIONS:
-            continue
+    for path in list_folder(folder, recursive=False):
         if path.stem in pairs:
             raise ValueError(f'{pairs[path.stem]} and {path} would both be written to {path.stem}.jpg')
         pairs[path.stem] = path
     return list(pairs.values())
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose complaint is one line."""
-
-    def error(self, message):
-        self.exit(2, f'{self.prog}: {message}\n')
 
 
 def parse_args(argv=None):
@@ -93,10 +88,11 @@ def main(argv=None):
         if args.input.resolve() in (args.output_a.resolve(), args.output_b.resolve()):
             raise ValueError(f'--input {args.input} is also an output folder: they must differ')
         pairs = find_pairs(args.input)
-        if not pairs:
-            raise ValueError(f'--input {args.input}: there are no images in it')
         args.output_a.mkdir(parents=True, exist_ok=True)
         args.output_b.mkdir(parents=True, exist_ok=True)
+    except BadInput as error:
+        print(f'split_pairs.py: --input {error}', file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f'split_pairs.py: {error}', file=sys.stderr)
         return 2

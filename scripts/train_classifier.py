@@ -23,6 +23,7 @@ from core.checkpoints import load_file, put_file
 from core.device import choose_device
 from core.errors import BadInput, OneLineParser, shown
 from core.files import make_folder
+from core.image_files import subfolders
 from data import Transform, list_folder, read_image
 from engine.cli import at_least, run_command
 from extras.metrics.classifier import INCEPTION_SIZE, LARGEST_PICTURE, SMALLEST_PICTURE, SmallClassifier, make_inception
@@ -85,7 +86,7 @@ def classes_by_folder(data: str) -> dict[str, list[Path]]:
     """The pictures of each class folder, by its name."""
     if not os.path.isdir(data):
         raise BadInput(f'--data {shown(data)}: no such folder')
-    return {folder.name: list_folder(folder) for folder in sorted(Path(data).iterdir()) if folder.is_dir()}
+    return {folder.name: list_folder(folder) for folder in subfolders(data)}
 
 
 def classes_by_factors(opts: argparse.Namespace) -> dict[str, list[Path]]:

@@ -1,4 +1,4 @@
-"""Translate a picture with what export.py wrote: numpy and onnxruntime compute, Pillow reads and writes.
+"""Translate a picture with what export_onnx.py wrote: numpy and onnxruntime compute, PyTorch is not imported.
 
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png --style_code=1,0,0,0,0,0,0,-1
@@ -8,36 +8,41 @@
 import argparse
 import sys
 
+import _root  # noqa: F401
 import numpy as np
 import onnxruntime
 from PIL import Image
 
+from core.image_reading import read_image
+
 
 def run(model: onnxruntime.InferenceSession, pixels: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
-    """What a file of export.py makes of pixels (H, W, 3), 0 to 255, and of a style code (1, n), if it takes one."""
+    """What a file of export_onnx.py makes of pixels (H, W, C), 0 to 255, and of a style code (1, n) if it takes one."""
     step = int(model.get_modelmeta().custom_metadata_map['sides_multiple_of'])
-    pixels = pixels[:pixels.shape[0] // step * step, :pixels.shape[1] // step * step] / 127.5 - 1
-    image, *style = model.get_inputs()
-    if image.shape[1] == 1:   # a grey domain
-        pixels = pixels @ np.array([[0.299], [0.587], [0.114]])
+    height, width, _ = pixels.shape
+    pixels = np.pad(pixels, ((0, -height % step), (0, -width % step), (0, 0)), 'reflect') / 127.5 - 1
+    _, *style = model.get_inputs()
     fed = {'image': pixels.transpose(2, 0, 1)[None].astype(np.float32)}
     if style:
         fed['style'] = np.random.standard_normal((1, style[0].shape[1])) if code is None else code
         fed['style'] = fed['style'].astype(np.float32)
-    return model.run(None, fed)[0]
+    output = model.run(None, fed)[0]
+    return output[..., :height, :width] if output.ndim == 4 else output
 
 
 def load(path: str) -> onnxruntime.InferenceSession:
-    """A file of export.py."""
+    """A file of export_onnx.py."""
     return onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
 
 
 def read(path: str, model: onnxruntime.InferenceSession) -> np.ndarray:
-    """A picture's pixels (H, W, 3), of the size that the model was trained with."""
-    with Image.open(path) as image:
-        scale = int(model.get_modelmeta().custom_metadata_map['shorter_side']) / min(image.size)
-        size = [round(side * scale) for side in image.size]
-        return np.array(image.convert('RGB').resize(size, Image.Resampling.BILINEAR))
+    """A picture's pixels (H, W, C), 0 to 255, of the channels and the size that the model was trained with."""
+    shorter = int(model.get_modelmeta().custom_metadata_map['shorter_side'])   # 0: pictures keep their size
+    image = read_image(path, model.get_inputs()[0].shape[1], new_size=shorter)
+    if shorter:
+        image = image.resize([shorter * side // min(image.size) for side in image.size], Image.Resampling.BILINEAR)
+    pixels = np.array(image, dtype=np.float32) * (255 if image.mode == 'F' else 1)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -78,9 +78,19 @@ DESCRIPTIONS = {
     'num_workers': 'processes that read images; at most as many as there are cores are used',
     'new_size': 'the shorter side is resized to this; or `new_size_a` and `new_size_b`',
     'new_size_a': 'as `new_size`, for A', 'new_size_b': 'as `new_size`, for B',
+    'resize': '`shorter`: the shorter side to `new_size`; `fit`: to the size of the crop, whatever shape an image has; '
+              '`none`: as the file is',
     'crop_image_height': 'height of the random crop; a multiple of 2^n_downsample',
     'crop_image_width': 'width of the random crop; a multiple of 2^n_downsample',
+    'flip': 'flip half of the training images left and right', 'flip_vertical': 'and half of them top and bottom',
+    'value_range_a': 'images of A in files of more than 8 bits: the values of black and white, such as `[0, 4095]`; '
+                     'default: 0 and 65535, of float files 0 and 1',
+    'value_range_b': 'as `value_range_a`, for B',
     'data_root': 'folder mode: a folder with trainA, trainB, testA and testB',
+    'follow_links': 'look into linked folders too, each once',
+    'test_share': 'where there are no test images: the share of the training images that is kept out of training and '
+                  'shown instead, at least one; 0: test images are required',
+    'data_timeout': 'seconds that a run waits for images whose folder or disk has gone away',
     'gen.dim': 'channels after the first layer', 'gen.mlp_dim': 'width of the MLP',
     'gen.style_dim': 'numbers in a style code',
     'gen.activ': 'activation', 'gen.n_downsample': 'halvings of the content encoder (U-Net: levels)',
@@ -102,8 +112,8 @@ def allowed(key: Key) -> str:
     if key.choices:
         return ', '.join(f'`{choice}`' for choice in key.choices)
     words = ''.join(f'`{word}`, ' for word in key.words)
-    if key.type in (str, dict):
-        return words + {str: 'text', dict: 'section'}[key.type]
+    if key.type in (str, dict, list):
+        return words + {str: 'text', dict: 'section', list: 'two numbers'}[key.type]
     kind = 'whole number' if key.type is int else 'number'
     bounds = [f'{sign} {bound:g}' for sign, bound in (('≥', key.low), ('≤', key.high)) if bound is not None]
     return words + kind + (f' {", ".join(bounds)}' if bounds else '')

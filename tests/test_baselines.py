@@ -447,7 +447,7 @@ def test_a_short_config_gets_the_published_values():
     ('CycleGAN', {'dis': {'n_layer': 4}}, 'crop_image_height: 32 is too small for the networks, at least 48'),
     ('CycleGAN', {'decay_start': 9}, 'decay_start: 9 is after decay_end 8'),
     ('CycleGAN', {'max_iter': 'many'}, "max_iter: 'many' is not a whole number"),
-    ('CycleGAN', {'crop_image_width': 64}, 'crop_image_width: 64 is larger than new_size 36'),
+    ('CycleGAN', {'crop_image_width': 64, 'crop_image_height': 64}, 'crop_image_width: 64 is larger than new_size 36'),
     ('CycleGAN', {'max_iter': None}, 'max_iter: missing'),
     ('CycleGANNoise', {'gen': {'n_res': 4}}, 'gen.n_res: unknown key')])   # a key of another method, and a default
 def test_faults_of_a_baselines_config_are_named(name, changes, said):

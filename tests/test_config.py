@@ -108,7 +108,11 @@ def test_a_missing_key_of_a_section_is_named_with_it(section, keys):
     ({'dis': {**config()['dis'], 'gan_type': 'wgan'}}, "dis.gan_type: 'wgan' is not one of lsgan, nsgan"),
     ({'data_root': 5}, 'data_root: 5 is not text'),
     ({'gen': {**config()['gen'], 'n_downsample': 20000}}, 'gen.n_downsample: 20000 is not from 0 to 16'),
-    ({'crop_image_height': 128}, 'crop_image_height: 128 is larger than new_size 64'),
+    ({'crop_image_width': 64, 'crop_image_height': 128, 'resize': 'crop'}, "resize: 'crop' is not one of shorter, fit"),
+    ({'value_range_a': [4095, 0]}, 'value_range_a: [4095, 0] is not two numbers, the lowest first'),
+    ({'value_range_b': 4095}, 'value_range_b: 4095 is not two numbers'),
+    ({'flip': 'no thanks'}, "flip: 'no thanks' is not true or false"),
+    ({'test_share': 1}, 'test_share: 1 is not from 0 to 0.5'),
     ({'crop_image_width': 62}, 'crop_image_width: 62 is not a multiple of 4'),
     ({'crop_image_height': 12}, 'crop_image_height: 12 is too small for the encoders, at least 16'),
     ({'crop_image_height': 32, 'crop_image_width': 32}, 'crop_image_height, crop_image_width: 32×32 is too small for '
@@ -126,7 +130,7 @@ def test_all_faults_come_at_once():
 
 
 def test_sizes_are_checked_beside_faults_that_do_not_concern_them():
-    found = faults(lr='fast', crop_image_height=128, recon_z_w=1, display_size=0, gen={**config()['gen'], 'depth': 1})
+    found = faults(lr='fast', crop_image_height=66, recon_z_w=1, display_size=0, gen={**config()['gen'], 'depth': 1})
     assert [line.split(':')[0] for line in found] == ['recon_z_w', 'display_size', 'lr', 'gen.depth',
                                                       'crop_image_height']
 
@@ -156,6 +160,8 @@ def test_each_domain_may_have_a_size_of_its_own():
 def test_list_mode_needs_all_its_keys():
     lists = {key: 'x' for key in LIST_KEYS}
     assert faults(data_root=None, **lists) == []
+    assert faults(data_root=None, **{key: 'x' for key in LIST_KEYS if '_train_' in key}) == []   # test_share
+    assert len(faults(data_root=None, test_share=0, **{key: 'x' for key in LIST_KEYS if '_train_' in key})) == 4
     assert [line.split(':')[0] for line in faults(data_root=None, **{**lists, 'data_list_test_b': None})] == [
         'data_list_test_b']
 
@@ -195,7 +201,7 @@ def test_each_missing_part_of_the_data_is_named(tmp_path):
     (root / 'trainB' / '1.png').unlink()
     (root / 'testA' / '1.png').rename(root / '1.png')
     (root / 'testA').rmdir()
-    found = check_config(config(data_root=str(root), lr=-1), data=True)
+    found = check_config(config(data_root=str(root), lr=-1, test_share=0), data=True)
     assert [line.split(':')[0] for line in found] == ['lr', 'data_root', 'data_root']
     assert 'trainB: holds no images' in found[1] and 'testA: no such folder' in found[2]
 

@@ -44,8 +44,9 @@ def save(image: Image.Image, path: Path, **options) -> Path:
 # -- finding ----------------------------------------------------------------------------------------------------------
 
 def test_a_folder_is_searched_recursively_for_every_ending_in_either_case_and_sorted(tmp_path):
-    names = ['b.JPG', 'a.jpeg', 'sub/c.png', 'sub/deep/d.PPM', 'e.bmp', 'f.webp', 'g.tif', 'h.TIFF']
-    for name in [*names, 'notes.txt', 'i.gif']:
+    names = ['b.JPG', 'a.jpeg', 'sub/c.png', 'sub/deep/d.PPM', 'e.bmp', 'f.webp', 'g.tif', 'h.TIFF', 'i.gif',
+             'j.JFIF', 'k.mpo', 'l.pgm']
+    for name in [*names, 'notes.txt', 'm.xyz']:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / 'folder.png').mkdir()
@@ -447,7 +448,7 @@ def test_the_report_of_a_domain_counts_and_measures(tmp_path):
     save(Image.fromarray(RAMP[:20, :30]), tmp_path / 'b.png')
     (tmp_path / 'c.png').write_bytes(b'')
     line = describe_images('trainA', list_folder(tmp_path), 1)
-    assert line == 'trainA: 3 images, 30×20 to 60×40, channels 16-bit and 3 read as 1'
+    assert line == 'trainA: 3 images, 30×20 to 60×40, channels 16-bit and 3 read as 1, values 0 to 31934'
 
 
 def test_a_domain_without_one_image_is_refused_at_the_start(tmp_path):

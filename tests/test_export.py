@@ -176,3 +176,25 @@ def test_a_file_of_torch_export_gives_what_pytorch_does_at_other_sizes(tmp_path)
             wanted = gens['b'].decode(gens['a'].enc_content(images), style)
             assert (translate(image=images, style=style) - wanted).abs().max() < 1e-4 and wanted.std() > 0.01
             assert (encode(image=pictures) - gens['b'].enc_style(pictures).flatten(1)).abs().max() < 1e-4
+
+
+@with_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['transparent', 'turned', '16-bit', 'odd size'])
+def test_the_example_reads_what_test_py_reads(exported, tmp_path, kind):
+    from scripts import use_onnx
+    model, folder, _ = exported
+    picture, code = tmp_path / 'in.png', '-0.5,1,0,2,0,0,0,1'
+    noise = Image.fromarray(np.random.RandomState(1).randint(0, 256, (9, 11, 3), dtype=np.uint8))
+    smooth, exif = noise.resize((88 if kind != 'odd size' else 83, 72)), Image.Exif()
+    if kind == 'transparent':
+        smooth.putalpha(smooth.convert('L'))
+    if kind == 'turned':
+        exif[0x0112] = 8
+    if kind == '16-bit':
+        smooth = Image.fromarray(np.asarray(smooth.convert('L')).astype(np.uint16) * 257)
+    smooth.save(picture, exif=exif)
+    test_command.main(flags(model, input=picture, output_folder=tmp_path, style_code=code))
+    use_onnx.main([str(folder / 'a2b.onnx'), str(picture), str(tmp_path / 'out.png'), f'--style_code={code}'])
+    wanted, found = (np.array(Image.open(tmp_path / name)).astype(int) for name in ('output000.jpg', 'out.png'))
+    assert wanted.shape == found.shape and np.abs(wanted - found).mean() < 5

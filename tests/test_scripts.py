@@ -95,8 +95,9 @@ def serve(content, ranges=True):
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the scripts with nothing around them. The blank in its name is on purpose."""
-    shutil.copytree(ROOT / 'scripts', tmp_path / 'my project' / 'scripts', ignore=shutil.ignore_patterns('__pycache__'))
+    """A copy of the scripts and of what they read images with. The blank in its name is on purpose."""
+    for folder in ('scripts', 'core'):
+        shutil.copytree(ROOT / folder, tmp_path / 'my project' / folder, ignore=shutil.ignore_patterns('__pycache__'))
     return tmp_path / 'my project'
 
 
@@ -304,3 +305,13 @@ def test_the_environment_is_made_once_and_follows_the_requirements(project):
 def test_an_interpreter_that_is_missing_is_one_clear_line(project):
     done = ensure_venv(project, MUNIT_PYTHON='', PYTHON='no-such-python')
     assert done.returncode == 2 and done.stderr.startswith("there is no interpreter 'no-such-python'")
+
+
+def test_a_sheet_shows_pictures_as_other_commands_read_them(tmp_path):
+    from scripts import make_sheet
+    Image.new('RGBA', (8, 8), (10, 20, 30, 0)).save(tmp_path / 'clear.png')
+    Image.fromarray(np.full((8, 8), 32896, np.uint16)).save(tmp_path / 'deep.png')
+    assert make_sheet.main(['--output', str(tmp_path / 'o.png'), '--cell', '8', '--row', str(tmp_path / 'clear.png'),
+                            str(tmp_path / 'deep.png')]) == 0
+    sheet = np.asarray(Image.open(tmp_path / 'o.png'))
+    assert (sheet[4:12, 4:12] == 255).all() and (sheet[4:12, 16:24] == 128).all()

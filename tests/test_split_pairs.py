@@ -60,7 +60,7 @@ def test_of_an_odd_width_the_middle_column_goes_to_neither(folder):
 
 def test_grey_and_transparent_pairs_are_split_too(folder):
     Image.new('L', (16, 8), 90).save(folder / 'train' / 'grey.png')
-    Image.new('RGBA', (16, 8), (1, 2, 3, 4)).save(folder / 'train' / 'alpha.png')
+    Image.new('RGBA', (16, 8), (1, 2, 250, 200)).save(folder / 'train' / 'alpha.png')
     assert run(folder) == 0
     assert Image.open(folder / 'trainA' / 'grey.jpg').mode == 'L'
     assert Image.open(folder / 'trainA' / 'alpha.jpg').mode == 'RGB'
@@ -130,3 +130,40 @@ def test_the_command_with_several_processes(folder):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ''
     assert names(folder / 'trainA') == names(folder / 'trainB') == [f'{index}.jpg' for index in range(5)]
+
+
+def halves(folder, name):
+    return [np.asarray(Image.open(folder / half / f'{name}.jpg')).astype(int) for half in ('trainA', 'trainB')]
+
+
+def test_pairs_of_16_bits_keep_their_greys(folder):
+    ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(ramp).save(folder / 'train' / 'deep.png')
+    assert run(folder) == 0
+    left, right = halves(folder, 'deep')
+    assert left.shape == (32, 16) and np.abs(np.hstack([left, right]) - ramp / 257).max() <= 4
+
+
+def test_transparent_pairs_lie_over_white(folder):
+    Image.new('RGBA', (16, 8), (10, 20, 30, 0)).save(folder / 'train' / 'clear.png')
+    assert run(folder) == 0
+    assert all(half.min() >= 253 for half in halves(folder, 'clear'))
+
+
+def test_a_turned_photo_is_cut_as_it_is_shown(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6   # shown turned clockwise: what is at the bottom of the file is on the left
+    pixels = np.empty((32, 16, 3), np.uint8)
+    pixels[16:], pixels[:16] = GREEN, RED
+    Image.fromarray(pixels).save(folder / 'train' / 'turned.jpg', exif=exif, quality=95, subsampling=0)
+    assert run(folder) == 0
+    left, right = halves(folder, 'turned')
+    assert left.shape == (16, 16, 3) and np.abs(left - GREEN).max() <= 4 and np.abs(right - RED).max() <= 4
+
+
+def test_what_macs_leave_behind_is_no_pair(folder, capsys):
+    write_pair(folder / 'train' / 'x.png')
+    (folder / 'train' / '._x.png').write_bytes(b'resource fork')
+    assert run(folder) == 0
+    assert names(folder / 'trainA') == ['x.jpg']
+    assert 'passed over: 1 hidden file' in capsys.readouterr().err

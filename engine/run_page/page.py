@@ -213,7 +213,7 @@ def settings_of(config: dict, trainer: str) -> dict[str, str | bool | int | floa
         if isinstance(value, dict):
             flat |= {f'{name}.{key}': part for key, part in value.items()}
         elif name in schema.keys:   # not what the command adds
-            flat[name] = value
+            flat[name] = str(value) if isinstance(value, list) else value   # TensorBoard takes no lists
     return flat
 
 

@@ -11,6 +11,7 @@ from engine.config_keys import (
     Schema,
     choice,
     count,
+    crop_faults,
     weight,
 )
 from extras.baselines.networks import INITS
@@ -59,7 +60,7 @@ def check_sizes(config: dict, known: dict[str, Key]) -> list[str]:
     Args:
         known: the keys of the method's section `gen`; the config may have keys of other methods.
     """
-    faults, gen, dis = [], config['gen'], config['dis']
+    faults, gen, dis = crop_faults(config), config['gen'], config['dis']
     sizes = [config[name] for name in ('crop_image_height', 'crop_image_width')]
     if 'n_res' not in known:   # a U-Net: as many levels as lead to whole numbers, 8 at most
         even = [n for n in range(1, 9) if all(size % 2 ** n == 0 for size in sizes)]
@@ -71,9 +72,6 @@ def check_sizes(config: dict, known: dict[str, Key]) -> list[str]:
     if 'n_res' in known:
         smallest = max(smallest, 2 * step, 4)
     for name, size in zip(('crop_image_height', 'crop_image_width'), sizes, strict=True):
-        for size_name in ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']:
-            if size > config[size_name]:
-                faults.append(f'{name}: {size} is larger than {size_name} {config[size_name]}')
         if size % step:
             faults.append(f'{name}: {size} is not a multiple of {step}, 2 to the power gen.n_downsample')
         if size < smallest:

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from core.errors import BadInput, shown
-from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes
+from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes, reading_of
 from engine.methods import METHODS
 from engine.style_codes import code_text, slerp
 from engine.translator import Translator, make_translator
@@ -75,7 +75,7 @@ class DemoModel:
 
     def own_size(self, way: str) -> int:
         """What the shorter side of a direction's inputs is resized to by the config."""
-        return new_size_of(self.config, self._translator(way).source)
+        return new_size_of(self.config, self._translator(way).source) or self.config['crop_image_height']
 
     def sizes(self, way: str) -> list[int]:
         """The shorter sides that the page offers: the config's own, its half, its double."""
@@ -204,7 +204,7 @@ class DemoModel:
         if not _whole(size) or size not in {*self.sizes(way), new_size_of(self.config, domain)}:
             raise BadInput(f'the sizes are {", ".join(map(str, self.sizes(way)))}')
         with self.lock:
-            image = read_image_bytes(given, 'this file', self.config[f'input_dim_{domain}'], self.max_pixels, size)
+            image = read_image_bytes(given, 'this file', **reading_of(self.config, domain), new_size=size)
             if max(image.size) > LONGEST * min(image.size):
                 raise BadInput(f'this file: {image.width}×{image.height} pixels are too long a strip; at most '
                                f'{LONGEST} to 1')

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import BadInput, shown
-from data import MAX_IMAGE_PIXELS, Transform, find_images, new_size_of, read_image
+from data import find_images, new_size_of, read_tensor, transform_of
 from engine.methods import METHODS, translator_class
 from engine.translator import make_translator
 from extras.metrics import image_features
@@ -122,10 +122,8 @@ class TestImages:
 
     def read(self, domain: str, paths: Sequence[Path]) -> Tensor:
         """Images of domain 'a' or 'b': (N, C, H, W) in [-1, 1]."""
-        new_size, most = new_size_of(self.config, domain), self.config.get('max_image_pixels', MAX_IMAGE_PIXELS)
-        transform = Transform(new_size, crop=(self.height, self.width))
-        return torch.stack([transform(read_image(path, self.config[f'input_dim_{domain}'], most, new_size))
-                            for path in paths])
+        transform = transform_of(self.config, domain, crop=(self.height, self.width))
+        return torch.stack([read_tensor(path, self.config, domain, transform) for path in paths])
 
     def read_dirty(self, paths: Sequence[Path]) -> Tensor:
         """The corrupted versions of inputs: (N, C, H, W) in [-1, 1]."""
