@@ -36,15 +36,15 @@ show() {
     "$PY" scripts/make_sheet.py --output "$folder/sheet.png" "${rows[@]}"
 }
 
-config=configs/edges2shirts64_folder.yaml
-show $config models/edges2shirts64.pt outputs/demo_shipped
+show configs/edges2shirts_folder.yaml models/edges2shirts.pt outputs/demo_shipped
 say ""
 say "What the shipped model makes of the example outlines (input, six sampled styles, an example photograph, the output"
 say "with its style):"
 say "  $ROOT/outputs/demo_shipped/sheet.png"
-say "Now a model of your own, from the beginning, on the photographs in datasets/edges2shirts:"
+say "Now a model of your own, from the beginning, on the photographs in datasets/edges2shirts, at 64×64:"
 say ""
 
+config=configs/edges2shirts64_folder.yaml   # at half the size, for minutes on a CPU
 run=outputs/edges2shirts64_folder
 "$PY" train.py --config $config --max_iter "$ITERATIONS" --seed 0 --resume
 

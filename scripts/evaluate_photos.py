@@ -1,6 +1,6 @@
 """Measure a model that turns outlines into photographs of objects on white, on a test set of pairs (same file names).
 
-    python scripts/evaluate_photos.py --config configs/edges2shirts64_folder.yaml --checkpoint models/edges2shirts64.pt
+    python scripts/evaluate_photos.py --config configs/edges2shirts_folder.yaml --checkpoint models/edges2shirts.pt
 
 Prints a table and writes OUTPUT_FOLDER/photo_metrics.json. `extras/metrics/photo_metrics.py` defines every metric. The
 outlines and photographs of the config's data_root serve as inputs and examples; an example never belongs to its input.

@@ -284,9 +284,9 @@ def test_a_checkpoint_brings_its_config_from_its_run_or_its_name(tiny, tmp_path)
     shutil.copy(tiny['config'], run / 'config.yaml')
     assert demo_server.config_file_of(str(checkpoint)) == str(run / 'config.yaml')
     assert Path(demo_server.config_file_of('models/demo_edges2shoes.pt')).name == 'demo_edges2shoes_folder.yaml'
-    opts = demo_server.parse_arguments(['--checkpoint', str(checkpoint), 'models/edges2shirts64.pt'])
+    opts = demo_server.parse_arguments(['--checkpoint', str(checkpoint), 'models/edges2shirts.pt'])
     models = [demo_server.open_model(opts, each, torch.device('cpu')) for each in opts.checkpoint]
-    assert demo_server.names_of(models) == ['A gen_00000001', 'edges2shirts64']
+    assert demo_server.names_of(models) == ['A gen_00000001', 'edges2shirts']
     assert [model.config['gen']['n_res'] for model in models][0] == 1
 
 
@@ -353,7 +353,7 @@ def server(tmp_path_factory):
     temporary = tmp_path_factory.mktemp('temporary')
     environment = {**os.environ, 'TMPDIR': str(temporary)}
     process = subprocess.Popen([sys.executable, '-c', WATCHED, '--port', '0', '--device', 'cpu', '--checkpoint',
-                                'models/edges2shirts64.pt', 'models/demo_edges2shoes.pt'], cwd=ROOT, text=True,
+                                'models/edges2shirts.pt', 'models/demo_edges2shoes.pt'], cwd=ROOT, text=True,
                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     line = process.stdout.readline()
     if not line.startswith('http://127.0.0.1:'):
@@ -648,7 +648,7 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
     saved = pixels(tmp_path / 'saved.png')
     assert np.array_equal(saved, shown(page))
     text = Image.open(tmp_path / 'saved.png').text
-    assert text['Style'] == 'of a picture' and text['Config'] == 'configs/edges2shirts64_folder.yaml'
+    assert text['Style'] == 'of a picture' and text['Config'] == 'configs/edges2shirts_folder.yaml'
     call = ['--config', str(demo_server.SHIPPED_CONFIG), '--checkpoint', str(demo_server.SHIPPED), '--device', 'cpu',
             '--input', str(edge), '--output_folder', str(tmp_path)]
     for style in (['--style', str(shoe)], [f'--style_code={text["Style code"]}']):
@@ -695,7 +695,7 @@ def test_a_place_on_the_map_is_its_style(open_page):
     page.mouse.down()
     page.mouse.up()
     assert differ(before, settle(page))
-    made = json.loads((ROOT / 'models' / 'edges2shirts64_map_b.json').read_text())
+    made = json.loads((ROOT / 'models' / 'edges2shirts_map_b.json').read_text())
     x, y = (torch.tensor([0.8 - 0.5, 0.5 - 0.25]) * made['side'] + torch.tensor(made['middle'])).tolist()
     wanted = torch.tensor(made['mean']) + x * torch.tensor(made['axes'][0]) + y * torch.tensor(made['axes'][1])
     assert torch.allclose(code(page), wanted, atol=0.02 * made['side'])
@@ -896,7 +896,7 @@ def test_the_keyboard_help_opens_and_closes(open_page):
 @pytest.mark.slow
 def test_another_model_is_chosen_and_the_drawing_stays(open_page):
     page = open_page()
-    assert part(page, 'model').locator('option').all_inner_texts() == ['edges2shirts64', 'demo_edges2shoes']
+    assert part(page, 'model').locator('option').all_inner_texts() == ['edges2shirts', 'demo_edges2shoes']
     part(page, 'clear').click()
     move(page, 'paper', (0.2, 0.7))
     page.mouse.down()

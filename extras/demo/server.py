@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ROOT / 'models' / 'edges2shirts64.pt'
-SHIPPED_CONFIG = ROOT / 'configs' / 'edges2shirts64_folder.yaml'
+SHIPPED = ROOT / 'models' / 'edges2shirts.pt'
+SHIPPED_CONFIG = ROOT / 'configs' / 'edges2shirts_folder.yaml'
 EXAMPLES = {'a': tuple(f'edges2shirts_outline{number}.png' for number in ('', '_2', '_3', '_4', '_5', '_6')),
             'b': tuple(f'edges2shirts_shirt{number}.jpg' for number in ('', '_2', '_3', '_4', '_5', '_6'))}
 EXAMPLE_SIDE = 96
