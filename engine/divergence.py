@@ -2,10 +2,12 @@
 
 Two rules, by name:
 
-    explosion        the norm of an optimizer's gradients is above 20 times its running median twice within 10 steps
+    explosion        the norm of an optimizer's gradients is above 20 times its running median twice within 10 steps,
+                     or ten times within 20 where gradients are clipped
     reconstruction   a reconstruction error is above 3 times its running median for 50 steps
 
-Single spikes are usual in GANs, and recover. A divergence counts as resolved after 200 steps in which neither holds.
+Single spikes are usual in GANs, and recover; with clipping, so do several. A divergence counts as resolved after 200
+steps in which neither rule holds.
 """
 import statistics
 from collections import deque
@@ -15,6 +17,7 @@ MEMORY = 200            # observations that the running medians look back
 ENOUGH = 50             # observations before a median is trusted
 SPIKE = 20              # times the median
 SPIKES, WITHIN = 2, 10  # that many spikes within so many steps
+CLIPPED_SPIKES, CLIPPED_WITHIN = 10, 20   # where a clipped gradient takes the harm out of a spike
 LOST = 3                # times the median
 LOST_STEPS = 50
 CALM_STEPS = 200
@@ -28,9 +31,14 @@ class Divergence(NamedTuple):
 
 
 class DivergenceWatch:
-    """Follows gradient norms and reconstruction errors, and says when training begins to diverge."""
+    """Follows gradient norms and reconstruction errors, and says when training begins to diverge.
 
-    def __init__(self) -> None:
+    Args:
+        clipped: whether gradients are clipped; their norms are always those before clipping.
+    """
+
+    def __init__(self, clipped: bool = False) -> None:
+        self.enough, self.within = (CLIPPED_SPIKES, CLIPPED_WITHIN) if clipped else (SPIKES, WITHIN)
         self.history: dict[str, deque[float]] = {}
         self.spikes: dict[str, list[int]] = {}
         self.lost_since: dict[str, int] = {}
@@ -62,9 +70,9 @@ class DivergenceWatch:
             self._remember(name, value)
             return None
         self.last_sign = step
-        spikes = self.spikes[name] = [earlier for earlier in self.spikes.get(name, []) if step - earlier < WITHIN]
+        spikes = self.spikes[name] = [earlier for earlier in self.spikes.get(name, []) if step - earlier < self.within]
         spikes.append(step)
-        if len(spikes) < SPIKES:
+        if len(spikes) < self.enough:
             return None
         return Divergence(spikes[0], 'explosion', f'{name} have a norm of {value:.3g}, {value / median:.0f} times the '
                                                   f'usual {median:.3g}')

@@ -263,7 +263,7 @@ class TrainingLoop:
         return False
 
     def _watch_of_snapshot(self) -> DivergenceWatch:
-        watch = DivergenceWatch()
+        watch = DivergenceWatch(clipped=self.config['grad_clip'] != 'none')
         if 'watch' in self.trainer.progress:
             watch.restore(self.trainer.progress['watch'])
         return watch

@@ -128,6 +128,15 @@ def test_one_spike_is_noise_and_two_within_ten_steps_are_an_explosion():
     assert not watch.since
 
 
+def test_with_clipping_a_few_spikes_are_survived_and_many_are_an_explosion():
+    watch = DivergenceWatch(clipped=True)
+    quiet(watch, 1, ENOUGH)
+    assert watch.observe(53, {'dis': [50.0, 60.0, 70.0]}, {}) is None
+    quiet(watch, 54, 30)
+    found = [watch.observe(step, {'dis': [50.0]}, {}) for step in range(84, 94)]
+    assert found[:-1] == [None] * 9 and (found[-1].step, found[-1].rule) == (84, 'explosion')
+
+
 def test_reconstruction_that_stays_lost_is_a_divergence_and_a_short_loss_is_not():
     watch = DivergenceWatch()
     quiet(watch, 1, ENOUGH)
