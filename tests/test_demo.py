@@ -907,7 +907,8 @@ def test_another_model_is_chosen_and_the_drawing_stays(open_page):
     part(page, 'model').select_option('1')
     page.wait_for_function('document.querySelector("[data-el=toName]").textContent.includes("shoes")')
     shoe = settle(page)
-    assert differ(shirt, shoe) and part(page, 'kept').inner_text() == ''
+    assert (shirt.shape, shoe.shape) == ((128, 128, 3), (64, 64, 3))   # each at the size that it was trained at
+    assert part(page, 'kept').inner_text() == ''
     assert page.evaluate('document.querySelector("[data-el=paper]").toDataURL()') == paper
     with page.expect_download() as download:
         part(page, 'saveInput').click()

@@ -115,7 +115,7 @@ def test_the_standard_update_launches_a_bounded_number_of_kernels(meta):
     trainer.update_learning_rate()
     with Launches() as launches:
         trainer.update(x_a, x_b)
-    assert 1500 < launches.count <= 2150
+    assert 1500 < launches.count <= 2200
 
 
 # -- the iteration as a CUDA graph, with a stand-in for CUDA ----------------------------------------------------------
@@ -253,15 +253,15 @@ def test_the_tape_draws_what_the_generator_of_the_cpu_draws():
 # -- what runs on the GPU, at tiny sizes ------------------------------------------------------------------------------
 
 @pytest.mark.slow
-def test_an_update_is_compiled_once_whatever_the_learning_rate(monkeypatch):
+def test_an_update_is_compiled_once_whatever_the_learning_rate():
     """Traced as the compiler does it, without the making of kernels, which takes minutes on a CPU."""
     config = config_with(gen={'n_res': 1, 'dim': 4}, dis={'n_layer': 2, 'num_scales': 1, 'dim': 4}, step_size=3)
     torch._dynamo.reset()
     trainer = filled_trainer(MUNIT_Trainer, config)
     trainer.compile_step(backend='aot_eager')
     run(trainer, trainer.update, range(2))
-    monkeypatch.setattr(torch._dynamo.config, 'error_on_recompile', True)
-    run(trainer, trainer.update, range(2, 8))
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        run(trainer, trainer.update, range(2, 8))
 
 
 @pytest.mark.slow
