@@ -270,8 +270,8 @@ class Trainer(nn.Module):
         self.bad_in_a_row.copy_((self.bad_in_a_row + 1) * self._bad)
 
     def _statistics(self) -> list[Tensor]:
-        """What an iteration changes beside weights and moments: buffers of the networks (batch norm's statistics),
-        spectral norm's u and v, and the norms of past gradients.
+        """The tensors that an iteration changes apart from weights and moments: buffers of the networks (statistics of
+        batch norm), u and v of spectral norm, and the norms of past gradients.
         """
         parts = self._parts()
         networks = [network for of_kind in parts.values() for network in of_kind.values()]
@@ -303,7 +303,7 @@ class Trainer(nn.Module):
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
         total = self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])
-        self._spread_doubt('dis', total)
+        self._mark_not_finite('dis', total)
         self._step('dis')
         return {**losses, 'loss_dis_total': total}
 
@@ -324,22 +324,22 @@ class Trainer(nn.Module):
                 losses.update({name: term.detach() for name, term in terms.items()})
                 total = total + objective.detach()
         backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b)
-        self._spread_doubt('gen', total)
+        self._mark_not_finite('gen', total)
         stepped = self._step('gen')
         if self.ema:
             self.ema.update(self.gen_a, self.gen_b, stepped)
         return {**losses, 'loss_gen_total': total}
 
-    def _spread_doubt(self, of: str, loss: Tensor) -> None:
-        """Make a gradient NaN if the loss, or before the second step a statistic, is not finite: the gradients can be
-        finite all the same, and they are what the processes of a distributed run share.
+    def _mark_not_finite(self, of: str, loss: Tensor) -> None:
+        """Make a gradient NaN if the loss, or before the second step a statistic, is not finite. The gradients may be
+        finite nevertheless, and they are what the processes of a distributed run average.
         """
-        doubt = loss.detach()
+        checked = loss.detach()
         if of != self.steps_first:
             statistics = [tensor for tensor in self.undo.kept.get('statistics', ()) if tensor.is_floating_point()]
-            doubt = torch.stack([doubt, *torch._foreach_norm(statistics)]).sum() if statistics else doubt
+            checked = torch.stack([checked, *torch._foreach_norm(statistics)]).sum() if statistics else checked
         gradients = (p.grad for group in self._optimizers()[of].param_groups for p in group['params'])
-        next(gradient for gradient in gradients if gradient is not None).add_(0 * doubt)
+        next(gradient for gradient in gradients if gradient is not None).add_(0 * checked)
 
     def _step(self, of: str) -> Tensor:
         """Step an optimizer, 'gen' or 'dis', with the gradients that have accumulated: their mean over all processes,

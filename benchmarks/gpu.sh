@@ -27,18 +27,20 @@ part() {   # part NAME SECONDS COMMAND...: runs it within its time; a failure is
 }
 
 training() {   # edges2shirts for some iterations from disk, one operation at a time and as a graph; then resumed
-    local folder graph iterations=${REHEARSE:+8}
+    local graph iterations
     folder=$(mktemp -d) || return
-    for graph in no-cuda_graphs cuda_graphs; do
-        "$PYTHON" train.py --config "$TRAINED" --output_path "$folder/$graph" --seed 1 --precision bf16 \
-            "--$graph" --max_iter "${iterations:-400}" --trainer MUNIT > "$OUT/training-$graph.txt" 2> "$folder/stderr" \
+    trap 'rm -rf "$folder"' EXIT
+    for graph in cuda_graphs no-cuda_graphs; do
+        iterations=$([ "$graph" = cuda_graphs ] && echo 400 || echo 40)   # one by one takes ten times as long
+        [ -z "$REHEARSE" ] || iterations=8
+        "$PYTHON" train.py --config "$TRAINED" --output_path "$folder/$graph" --seed 1 --precision bf16 "--$graph" \
+            --max_iter "$iterations" > "$OUT/training-$graph.txt" 2> "$folder/stderr" \
             || { tail -n 5 "$folder/stderr"; return 1; }
-        "$PYTHON" train.py --config "$TRAINED" --output_path "$folder/$graph" --resume --precision bf16 \
-            "--$graph" --max_iter "$((${iterations:-400} * 3 / 2))" >> "$OUT/training-$graph.txt" 2> "$folder/stderr" \
+        "$PYTHON" train.py --config "$TRAINED" --output_path "$folder/$graph" --resume --precision bf16 "--$graph" \
+            --max_iter "$((iterations * 3 / 2))" >> "$OUT/training-$graph.txt" 2> "$folder/stderr" \
             || { tail -n 5 "$folder/stderr"; return 1; }
         grep -E 's/it|waiting|diverge' "$OUT/training-$graph.txt"
     done
-    rm -r "$folder"
 }
 
 if [ -n "$REHEARSE" ]; then
@@ -53,17 +55,17 @@ else
     batch_1=(256,64,1,bf16,graphs 256,64,1,fp32,no 256,64,1,tf32,graphs 256,64,1,bf16,no 256,64,1,bf16,compile+graphs)
     batch_16=(256,64,16,bf16,graphs 256,64,4,bf16,graphs 256,64,16,bf16,compile+graphs)
     shape=(--images 32 --styles 10 --repeats 2)
-    profiled=256,64,1,bf16,graphs repeats=7
+    profiled=256,64,1,bf16,no repeats=7   # without a graph: kernels under the operations that launch them
 fi
-part devices 60 "$PYTHON" benchmarks/devices.py --device "$device" --output "$OUT/devices.json"
-part batch-1 110 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" --output "$OUT/speed-batch-1.json" \
+part devices 50 "$PYTHON" benchmarks/devices.py --device "$device" --output "$OUT/devices.json"
+part batch-1 95 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" --output "$OUT/speed-batch-1.json" \
     --cases "${batch_1[@]}"
-part batch-16 100 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" \
+part batch-16 75 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" \
     --output "$OUT/speed-batch-16.json" --cases "${batch_16[@]}"
 export -f training
 export PYTHON OUT TRAINED REHEARSE
-part training 90 bash -c training
-part translation 60 "$PYTHON" benchmarks/translation.py --device "$device" "${shape[@]}" --precision bf16 --batch_size 16 \
+part training 65 bash -c training
+part translation 40 "$PYTHON" benchmarks/translation.py --device "$device" "${shape[@]}" --precision bf16 --batch_size 16 \
     --output "$OUT/translation.json"
-part profile 40 "$PYTHON" benchmarks/profile_step.py --device "$device" --case "$profiled" --output "$OUT/profile.txt"
+part profile 35 "$PYTHON" benchmarks/profile_step.py --device "$device" --case "$profiled" --output "$OUT/profile.txt"
 exit "$failed"

@@ -168,7 +168,7 @@ def _kind_of(file: str | Path | io.BytesIO) -> str:
                 return 'a HEIC picture, which pip install pillow-heif lets this program read'
             if head[8:12] in (b'avif', b'avis'):
                 return 'an AVIF picture, which pip install --upgrade pillow lets this program read'
-            return 'a film; scripts and video.py take films, save single frames as PNG'
+            return 'a video; video.py translates videos, and single frames can be saved as PNG'
         if head[4:8] == b'jP  ' or head[:4] == b'\xff\x4f\xff\x51':
             return 'a JPEG 2000 picture, which this Pillow was built without; save it as PNG'
         if text.startswith(b'version https://git-lfs'):

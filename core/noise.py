@@ -7,58 +7,51 @@ from torch import Tensor
 
 def gaussian_noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
     """N(0, 1) of this shape on the device."""
-    return torch.randn(shape).to(device, non_blocking=True)
-
-
-def uniform_noise(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Uniform in [0, 1), of this shape on the device."""
-    return torch.rand(shape).to(device, non_blocking=True)
+    return Noise().normal(shape, device)
 
 
 class Noise:
-    """Where a trainer takes its noise from: each call draws anew."""
+    """The source of a trainer's noise: each call draws new numbers."""
 
     def normal(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """N(0, 1) of this shape on the device."""
-        return gaussian_noise(shape, device)
+        return self._draw(torch.randn, shape, device)
 
     def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Uniform in [0, 1), of this shape on the device."""
-        return uniform_noise(shape, device)
+        return self._draw(torch.rand, shape, device)
+
+    def _draw(self, draw: Callable[..., Tensor], shape: tuple[int, ...], device: torch.device) -> Tensor:
+        return draw(shape).to(device, non_blocking=True)
 
 
 class NoiseTape(Noise):
-    """Noise at fixed places in memory, for an iteration that is recorded once and replayed.
+    """Noise at fixed addresses, for an iteration that is recorded once and replayed.
 
-    A recorded iteration reads the addresses that it read while it was recorded, so its noise has to be there. In one
-    iteration the tape notes what is asked for; once it is `sealed`, an iteration that asks for the same in the same
-    order gets the tape's own tensors, and `refill` draws them anew, in that order, as the eager iteration would.
+    A replayed iteration reads the addresses that it read while it was recorded, so new noise has to be written there.
+    During one iteration the tape draws as usual and notes what is requested. Once it is `sealed`, an iteration with the
+    same requests in the same order gets the tape's own tensors, and `refill` draws their values again in that order, as
+    an iteration that is not recorded would.
     """
 
     def __init__(self) -> None:
         self.slots: list[tuple[Callable[..., Tensor], Tensor]] = []
         self.sealed, self.place = False, 0
 
-    def normal(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        return self._next(torch.randn, shape, device)
-
-    def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        return self._next(torch.rand, shape, device)
-
-    def _next(self, draw: Callable[..., Tensor], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def _draw(self, draw: Callable[..., Tensor], shape: tuple[int, ...], device: torch.device) -> Tensor:
         if not self.sealed:
-            values = draw(shape).to(device)
+            values = super()._draw(draw, shape, device)
             self.slots.append((draw, values.clone()))
             return values
         known, slot = self.slots[self.place % len(self.slots)]
         self.place += 1
         if known is not draw or slot.shape != torch.Size(shape):
-            raise RuntimeError('an iteration asks for other noise than the one before it')
+            raise RuntimeError('an iteration requests other noise than the one before it')
         return slot
 
     def refill(self) -> None:
-        """Draw everything anew, in the order in which it was asked for."""
+        """Draw all values again, in the order of the requests."""
         for draw, slot in self.slots:
-            # From pageable memory: the driver has taken such a small copy when the call returns, so that nothing
-            # overwrites it while an earlier iteration still runs.
+            # The driver reads pageable memory before the call returns, so these values may be freed while an earlier
+            # iteration still runs.
             slot.copy_(draw(slot.shape), non_blocking=True)

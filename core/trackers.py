@@ -1,6 +1,6 @@
-"""Weights & Biases and MLflow: what TensorBoard is given of a run goes there as well, when the config asks for it.
+"""Experiment trackers: with `tracker: wandb` or `mlflow`, they receive what TensorBoard receives.
 
-Neither is imported otherwise. Addresses, keys and offline modes are those of the libraries' own environment variables.
+The libraries are imported only then. Their own environment variables set addresses, keys and offline modes.
 """
 import json
 import math
@@ -21,25 +21,25 @@ REMEMBERED = 'tracker.json'   # in the run's folder: which run of the tracker it
 
 
 class Tracker:
-    """One that is told and forgets: `tracker: none`, and what the others are made of.
+    """A tracker that stores nothing, for `tracker: none`; the base class of the others.
 
     Pictures are (3, H, W) in [0, 1], as `core.tensorboard_log.Log` takes them.
     """
 
     def add_settings(self, settings: Mapping[str, Any]) -> None:
-        """The settings of the run."""
+        """Log the settings of the run."""
 
     def add_scalars(self, values: dict[str, float], step: int) -> None:
-        """Each value under its name; those that are not finite are left out."""
+        """Log each value under its name, without those that are not finite."""
 
     def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """A picture."""
+        """Log a picture."""
 
     def add_text(self, name: str, text: str, step: int) -> None:
-        """A line of text."""
+        """Log a line of text."""
 
     def close(self, failed: bool = False) -> None:
-        """Say that the run is over."""
+        """End the run."""
 
 
 class Wandb(Tracker):
@@ -98,7 +98,7 @@ class MLflow(Tracker):
 
 
 class Guarded(Tracker):
-    """A tracker whose faults do not end a training: after the first, which is said, it is told nothing more."""
+    """A tracker whose errors do not end a training: the first one is reported, and the tracker is not used again."""
 
     def __init__(self, tracker: Tracker, kind: str, say: Callable[[str], None]):
         self.tracker: Tracker | None = tracker
@@ -133,20 +133,20 @@ KINDS: dict[str, Callable[[Path, str, str | None], Any]] = {'wandb': Wandb, 'mlf
 
 
 def fault_of(kind: str) -> str:
-    """Why a tracker cannot be used; '' if it can, as far as that is known before."""
-    if kind not in KINDS or find_spec(kind):   # what is none of them is another fault
+    """Why a tracker cannot be used; '' if its library is installed."""
+    if kind not in KINDS or find_spec(kind):   # the schema reports an unknown tracker
         return ''
     return f'{kind} is not installed; pip install -r {REQUIREMENTS}, or tracker: none'
 
 
 def start(kind: str, folder: Path, name: str, resumed: bool, say: Callable[[str], None]) -> Tracker:
-    """The tracker of a run: a new run there, or for a resumed one the same as before.
+    """The tracker of a run: a new run of the tracker, or the same one as before when the run is resumed.
 
     Args:
         kind: none, wandb or mlflow.
-        folder: the run's, which remembers the run of the tracker.
+        folder: of the run; a file in it stores the identifier of the tracker's run.
         name: of the run.
-        say: is told what fails later.
+        say: called with a line when the tracker fails later.
 
     Raises:
         BadInput: the tracker cannot be started.

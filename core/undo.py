@@ -1,4 +1,4 @@
-"""Taking back an iteration that went wrong, without waiting to know whether it did."""
+"""Undo an iteration whose losses or gradients are not finite, without waiting for the device to tell."""
 import torch
 from torch import Tensor
 
@@ -6,23 +6,23 @@ SAME_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class Undo:
-    """Copies of tensors, and putting them back where a flag on the device says so.
+    """Keeps copies of tensors, and restores them depending on a flag on the device.
 
-    Nothing waits for a GPU, and every tensor stays where it is in memory, so a CUDA graph can record both. The copies
-    keep their memory from one iteration to the next.
+    Nothing waits for a GPU and no tensor is replaced, so a CUDA graph can record both. The memory of the copies is
+    reused from one iteration to the next.
     """
 
     def __init__(self) -> None:
         self.copies: dict[str, list[Tensor]] = {}
-        self.kept: dict[str, list[Tensor]] = {}   # what is to be put back, by the names of `keep`
+        self.kept: dict[str, list[Tensor]] = {}   # to be restored, by the names given to `keep`
 
     @torch.no_grad()
     def keep(self, name: str, tensors: list[Tensor], as_zero: bool = False) -> None:
-        """Remember the values that the tensors have now.
+        """Copy the current values of the tensors.
 
         Args:
-            name: of these tensors, the same in each iteration.
-            as_zero: remember zeros in their place: the tensors did not exist, and zeros are what they begin with.
+            name: of this list of tensors, the same in each iteration.
+            as_zero: copy zeros instead, for tensors that did not exist before: their initial values.
         """
         tensors = [tensor.detach() for tensor in tensors]
         copies = self.copies.get(name, [])
@@ -35,7 +35,7 @@ class Undo:
 
     @torch.no_grad()
     def put_back(self, bad: Tensor) -> None:
-        """Put back all that was kept if `bad`, a truth value on the device, holds; then forget it."""
+        """Restore everything that was kept if `bad`, a bool tensor on the device, is true; then forget it."""
         for name, tensors in self.kept.items():
             if bad.device.type != 'cpu':
                 select(tensors, self.copies[name], bad)
@@ -45,9 +45,9 @@ class Undo:
 
 
 def select(tensors: list[Tensor], copies: list[Tensor], bad: Tensor) -> None:
-    """Give the tensors the values of the copies if `bad` holds, in a few kernels for all of them. Spoils the copies.
+    """Set the tensors to the copies if `bad` is true, in a few kernels for all of them. Overwrites the copies.
 
-    The bits are multiplied by 0 or 1 as whole numbers: NaN and the sign of zero come through as they are.
+    The bits are multiplied by 0 or 1 as integers, which preserves NaN and the sign of zero.
     """
     for dtype in {tensor.dtype for tensor in tensors}:
         bits = SAME_SIZE[dtype.itemsize]

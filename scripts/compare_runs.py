@@ -27,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
     if (place / 'images').exists() or (place / 'checkpoints').exists():
         raise BadInput(f'--output_folder {shown(place)}: is the folder of a run, whose page would be lost; '
                        f'name another')
-    compared(opts.folders, place)   # its faults come before the folder is made
-    write_comparison(opts.folders, make_folder(place, '--output_folder'))
+    data = compared(opts.folders, place)   # before the folder is made: nothing is left behind by a fault
+    write_comparison(data, make_folder(place, '--output_folder'))
     print(f'{place / "index.html"}: written')
 
 

@@ -246,7 +246,7 @@ def test_pictures_of_phones_are_read_where_the_library_is_there(tmp_path, monkey
 
 @pytest.mark.parametrize('content, words', [
     (b'\0\0\0\x18ftypheic' + bytes(40), 'a HEIC picture, which pip install pillow-heif'),
-    (b'\0\0\0\x18ftypmp42' + bytes(40), 'a film'), (b'', 'the file is empty'),
+    (b'\0\0\0\x18ftypmp42' + bytes(40), 'a video'), (b'', 'the file is empty'),
     (b'version https://git-lfs.github.com/spec/v1\noid', 'git lfs pull brings it'),
     (b'\n<!DOCTYPE html><html>', 'a web page'), (b'<svg xmlns="x">', 'a drawing or document'),
     (b'words', 'not an image')])

@@ -16,20 +16,22 @@ from core.errors import BadInput, shown
 from engine.run_page.page import POINTS, SPLITS, WAYS, as_script, page_of, read_data, replace_text
 
 
-def write_comparison(folders: list[Path], place: Path) -> None:
-    """Write index.html and run.js into the folder `place`, for the runs in `folders`.
+def write_comparison(data: dict[str, Any], place: Path) -> None:
+    """Write index.html and run.js into the folder `place`, from what `compared` returned for it.
 
     Raises:
-        BadInput: a folder that is not of a run, or whose page is of another version.
         OSError: the disk is full, or fails.
     """
-    data = compared(folders, place)
     replace_text(place / 'run.js', f'showRun({as_script(data)});\n')
     replace_text(place / 'index.html', page_of(place, data))
 
 
 def compared(folders: list[Path], place: Path) -> dict[str, Any]:
-    """What the page shows. Args and errors as for `write_comparison`."""
+    """The data of a page in the folder `place` that compares the runs in `folders`.
+
+    Raises:
+        BadInput: a folder is not of a run, or its page is of another version.
+    """
     runs = []
     for folder in folders:
         data = read_data(folder)

@@ -172,7 +172,7 @@ class CycleGAN_Trainer(BaselineTrainer):
         with frozen(self.dis_a, self.dis_b):
             losses, objective = self.gen_losses(x_a, x_b, x_ab, x_ba)
         objective.backward()
-        self._spread_doubt('gen', objective)
+        self._mark_not_finite('gen', objective)
         self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
@@ -212,7 +212,7 @@ class CycleGAN_Trainer(BaselineTrainer):
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
         total = self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])
-        self._spread_doubt('dis', total)
+        self._mark_not_finite('dis', total)
         self._step('dis')
         return {**losses, 'loss_dis_total': total}
 
@@ -372,7 +372,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         with frozen(self.dis_b, self.dis_b2):
             losses, objective = self.gen_losses(x_b, fakes)
         objective.backward()
-        self._spread_doubt('gen', objective)
+        self._mark_not_finite('gen', objective)
         self._step('gen')
         return {**{name: loss.detach() for name, loss in losses.items()}, 'loss_gen_total': objective.detach()}
 
@@ -419,7 +419,7 @@ class BicycleGAN_Trainer(BaselineTrainer):
         loss2 = self.dis_loss(self.dis_b2, x_b[half:], fakes['x_random'].detach())
         total = self.config['gan_w'] * loss + self.config['gan2_w'] * loss2
         total.backward()
-        self._spread_doubt('dis', total)
+        self._mark_not_finite('dis', total)
         self._step('dis')
         return {'loss_dis_b': loss.detach(), 'loss_dis_b2': loss2.detach(), 'loss_dis_total': total.detach()}
 
