@@ -111,6 +111,8 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
         trainer.compile_step()
     if config['cuda_graphs'] and device.type == 'cuda' and distributed.world_size() == 1:
         trainer.update = GraphedUpdate(trainer)   # type: ignore[method-assign]
+    elif config['cuda_graphs']:
+        run.say('cuda_graphs: without effect here; it is for one process on a CUDA device')
     return trainer, seed, start
 
 
