@@ -6,6 +6,7 @@ Prints a table and writes OUTPUT_FOLDER/photo_metrics.json. `extras/metrics/phot
 outlines and photographs of the config's data_root serve as inputs and examples; an example never belongs to its input.
 """
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import _root  # noqa: F401
@@ -19,6 +20,7 @@ from data import find_images
 from engine.cli import DirectionParser, add_seed, at_least, run_command
 from engine.translator import open_translator
 from extras.metrics import photo_metrics as metrics
+from extras.outlines import INSTALL
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -32,6 +34,8 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
+    if not find_spec('skimage'):
+        raise BadInput(f'evaluate_photos.py: scikit-image is missing; {INSTALL}')
     translator = open_translator(opts)
     outlines = {path.stem: path for path in find_images(translator.config, 'test', translator.source)}
     photographs = {path.stem: path for path in find_images(translator.config, 'test', translator.target)}

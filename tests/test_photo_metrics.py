@@ -88,3 +88,9 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
         if path.stem != '0':
             path.unlink()
     assert '4 are needed' in complaint(capsys, evaluate_photos.main, *given)
+
+
+def test_a_missing_package_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(evaluate_photos, 'find_spec', lambda name: None)
+    line = complaint(capsys, evaluate_photos.main, '--config', 'c.yaml', '--checkpoint', 'c.pt')
+    assert 'scikit-image is missing' in line and 'requirements/photos.txt' in line

@@ -2,13 +2,12 @@
 
 A colour is the median CIE Lab colour of the object in the middle half of an image. The object is what is not nearly
 white (L* below 93, or chroma above 8); where hardly anything is, the whole middle counts. Differences are
-ΔE (CIE 1976).
+ΔE (CIE 1976). Edges need scikit-image (requirements/photos.txt), whose SciPy is imported on the first call.
 """
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation, binary_fill_holes, distance_transform_edt
 from torch import Tensor
 
 from extras.metrics.image_features import to_lab
@@ -50,6 +49,7 @@ def content_kept(image: Tensor, lines: Tensor) -> float:
     """Agreement of the edges of an image (3, H, W) with an outline (1, H, W), both in [-1, 1]: the F-score of precision
     (edges near a line) and recall (lines near an edge), within `TOLERANCE`.
     """
+    from scipy.ndimage import distance_transform_edt
     drawn = lines[0].cpu().numpy() < 0
     edges = np.asarray(outline(Image.fromarray(to_bytes(to_picture(image)).cpu().numpy()))) < 128
     if not drawn.any() or not edges.any():
@@ -64,6 +64,7 @@ def filled(image: Tensor, lines: Tensor) -> float:
     """Share of what an outline (1, H, W) encloses that the object of an image (3, H, W) covers. An output with less
     than one half counts as broken; so does a shirt that is all white.
     """
+    from scipy.ndimage import binary_dilation, binary_fill_holes
     drawn = binary_dilation(lines[0].cpu().numpy() < 0, iterations=2)   # closes small gaps
     enclosed = binary_fill_holes(drawn) & ~drawn
     return float(object_mask(image)[enclosed].mean()) if enclosed.any() else 1.0
