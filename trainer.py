@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core import snapshots
+from core.augmentation import AUGMENT_PARAMS, augment
 from core.autograd_utils import backward_from_leaves, detach_leaves, eval_mode, frozen
 from core.checkpoints import NotFiniteFile, find_vgg_weights, load_vgg_weights, read_networks
 from core.corruptions import NOISE_PARAMS, add_sketch_noise
@@ -24,7 +25,7 @@ from core.ema import EMA, StyleStatistics
 from core.errors import BadInput
 from core.gradient_clip import GradientClip
 from core.noise import Noise
-from core.precision import in_precision
+from core.precision import in_precision, without_autocast
 from core.run_state import MOMENTS
 from core.undo import Undo
 from engine.config_keys import MUNIT, UNIT, Schema, with_defaults
@@ -62,6 +63,20 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generat
     else:
         losses = [F.binary_cross_entropy_with_logits(score, torch.full_like(score, target)) for score in scores]
     return sum(losses[1:], losses[0])
+
+
+def gradient_penalty(dis: MsImageDis, real: Tensor) -> Tensor:
+    """R1 (Mescheder et al., 2018), for a discriminator that scores patches: the squared norm of the gradient of a
+    patch's score in the real images (N, C, H, W), mean over patches and images, summed over the scales.
+
+    One backward pass does for all patches: the gradient of their sum is divided by the root of their number, which is
+    exact where patches do not overlap.
+    """
+    with without_autocast(real.device):
+        real = real.detach().float().requires_grad_()
+        total = sum(score.sum() / score[0].numel() ** 0.5 for score in dis(real))
+        gradient, = torch.autograd.grad(total, real, create_graph=True)
+        return gradient.square().sum((1, 2, 3)).mean()
 
 
 def perceptual_loss(vgg: Vgg16, images: Tensor, target: Tensor) -> Tensor:
@@ -297,15 +312,41 @@ class Trainer(nn.Module):
     def _step_discriminators(self, x_a: Tensor, x_b: Tensor, x_ab: Tensor, x_ba: Tensor) -> dict[str, Tensor]:
         """Update the discriminators, backpropagating one after the other."""
         self.dis_opt.zero_grad()   # of gradients that others may have left
-        losses = {}
+        losses, penalties = {}, {}
         for a, real, fake in (('a', x_a, x_ba), ('b', x_b, x_ab)):
+            real, fake = self.as_judged(real), self.as_judged(fake)
             loss = self.dis_loss(a, real, fake)
             (self.config['gan_w'] * loss).backward()
             losses[f'loss_dis_{a}'] = loss.detach()
+            if self.penalty_is_due:
+                penalties[f'loss_dis_r1_{a}'] = self._penalize(a, real)
         total = self.config['gan_w'] * (losses['loss_dis_a'] + losses['loss_dis_b'])
-        self._mark_not_finite('dis', total)
+        self._mark_not_finite('dis', sum(penalties.values(), total))
         self._step('dis')
-        return {**losses, 'loss_dis_total': total}
+        return {**losses, 'loss_dis_total': total, **penalties}
+
+    @property
+    def penalty_is_due(self) -> bool:
+        """Whether this iteration is one in `dis.r1_every`, in which the R1 penalty is computed."""
+        dis = self.config['dis']
+        return dis.get('r1_w', 0) > 0 and self.iteration % dis['r1_every'] == 0
+
+    def _penalize(self, a: str, real: Tensor) -> Tensor:
+        """Add the gradient of the R1 penalty of a discriminator, for all iterations since the last; the penalty."""
+        dis, penalty = self.config['dis'], gradient_penalty(self.dises[a], real)
+        (dis['r1_every'] * dis['r1_w'] / 2 * penalty).backward()
+        return penalty.detach()
+
+    def as_judged(self, images: Tensor) -> Tensor:
+        """The images (N, C, H, W) as the discriminators see them: changed at random, as `dis.augment` says."""
+        changes = self._draw_changes(images)
+        return augment(images, *changes, self.config['dis']['augment']) if changes else images
+
+    def _draw_changes(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What `augment` needs for the images, for all processes that train together; nothing without `dis.augment`."""
+        if self.config['dis'].get('augment', 'none') == 'none':
+            return ()
+        return (share_of(self.noise.uniform((len(images) * world_size(), AUGMENT_PARAMS), images.device)),)
 
     def _step_generators(self, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_a, noise_b) -> dict:
         """Update the generators. The objective is a sum of two halves, one for the decoder of each domain: the graph of
@@ -317,8 +358,8 @@ class Trainer(nn.Module):
         losses: dict[str, Tensor] = {}
         total: Any = 0
         with frozen(self.dis_a, self.dis_b):
-            for arguments in (('a', 'b', x_a, x_b, leaves_a, leaves_b, noise_a),
-                              ('b', 'a', x_b, x_a, leaves_b, leaves_a, noise_b)):
+            for arguments in (('a', 'b', x_a, x_b, leaves_a, leaves_b, noise_a, *self._draw_changes(x_b)),
+                              ('b', 'a', x_b, x_a, leaves_b, leaves_a, noise_b, *self._draw_changes(x_a))):
                 terms, objective = self.gen_losses(*arguments)
                 objective.backward()
                 losses.update({name: term.detach() for name, term in terms.items()})
@@ -627,8 +668,8 @@ class MUNIT_Trainer(Trainer):
         return losses
 
     @in_precision
-    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, s_a: Tensor
-                   ) -> tuple[dict[str, Tensor], Tensor]:
+    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, s_a: Tensor,
+                   changes: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Equation 5, as far as the decoder of one domain takes part in it. Written for domain A and the translation
         from B to A; the other half is the same with a and b exchanged.
 
@@ -637,6 +678,7 @@ class MUNIT_Trainer(Trainer):
             x_a, x_b: images (N, C, H, W) in [-1, 1].
             codes_a, codes_b: (c_a, s_a') and (c_b, s_b').
             s_a: styles ~ N(0, 1) for x_ba.
+            changes: with `dis.augment`, how the discriminator sees x_ba, (N, AUGMENT_PARAMS).
 
         Returns:
             The terms by name, and their weighted sum.
@@ -652,7 +694,8 @@ class MUNIT_Trainer(Trainer):
         # As in the original: neither side of the content term is detached.
         recon_c_b = reconstruction_loss(c_b_recon, c_b)            # equation 2
         recon_s_a = reconstruction_loss(s_a_recon, s_a)            # equation 3
-        adv_a = adversarial_loss(dis_a(x_ba), True, w['dis']['gan_type'], of_generator=True)    # equation 4
+        judged = x_ba if changes is None else augment(x_ba, changes, w['dis']['augment'])
+        adv_a = adversarial_loss(dis_a(judged), True, w['dis']['gan_type'], of_generator=True)   # equation 4
         vgg_a = perceptual_loss(self.vgg, x_ba, x_b) if w['vgg_w'] > 0 else x_ba.new_zeros(())   # section 5.1
         cycrecon_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:
@@ -766,8 +809,8 @@ class UNIT_Trainer(Trainer):
         return self._step_generators(x_a, x_b, (h_a, z_a), (h_b, z_b), noise_ba, noise_ab)
 
     @in_precision
-    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_ba: Tensor
-                   ) -> tuple[dict[str, Tensor], Tensor]:
+    def gen_losses(self, a: str, b: str, x_a: Tensor, x_b: Tensor, codes_a: tuple, codes_b: tuple, noise_ba: Tensor,
+                   changes: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """The objective, as far as the decoder of one domain takes part in it. Written for domain A and the translation
         from B to A; the other half is the same with a and b exchanged.
 
@@ -776,6 +819,7 @@ class UNIT_Trainer(Trainer):
             x_a, x_b: images (N, C, H, W) in [-1, 1].
             codes_a, codes_b: (h_a, z_a) and (h_b, z_b): means of the posteriors, and draws from them.
             noise_ba: N(0, 1) for the posterior of x_ba.
+            changes: with `dis.augment`, how the discriminator sees x_ba, (N, AUGMENT_PARAMS).
 
         Returns:
             The terms by name, and their weighted sum.
@@ -790,7 +834,8 @@ class UNIT_Trainer(Trainer):
         recon_x_a = reconstruction_loss(x_a_recon, x_a)
         recon_kl_a = kl_loss(h_a)
         recon_kl_cyc_bab = kl_loss(h_b_recon)
-        adv_a = adversarial_loss(dis_a(x_ba), True, w['dis']['gan_type'], of_generator=True)
+        judged = x_ba if changes is None else augment(x_ba, changes, w['dis']['augment'])
+        adv_a = adversarial_loss(dis_a(judged), True, w['dis']['gan_type'], of_generator=True)
         vgg_a = perceptual_loss(self.vgg, x_ba, x_b) if w['vgg_w'] > 0 else x_ba.new_zeros(())
         cyc_x_b = x_b.new_zeros(())
         if w['recon_x_cyc_w'] > 0:

@@ -30,19 +30,18 @@ def set_precision(precision: str) -> None:
 
 
 def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractContextManager:
-    """Where bf16 applies: layers called inside compute in bfloat16, those that need 32 bits do not. No effect on a
-    device for which PyTorch has no autocast, such as `meta`.
+    """Where bf16 applies: layers called inside compute in bfloat16, those that need 32 bits do not. No effect on the
+    device `meta`, for which PyTorch has no autocast.
     """
     kind = torch.device(device).type
-    if precision != 'bf16' or not torch.amp.is_autocast_available(kind):
-        return contextlib.nullcontext()
-    return torch.autocast(kind, torch.bfloat16)
+    return torch.autocast(kind, torch.bfloat16) if precision == 'bf16' and kind != 'meta' else contextlib.nullcontext()
 
 
 def without_autocast(device: torch.device | str) -> contextlib.AbstractContextManager:
     """Inside, layers compute in 32 bits whatever `autocast` is around."""
     kind = torch.device(device).type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else contextlib.nullcontext()
+    # Not torch.amp.is_autocast_available: torch.compile cannot trace it before PyTorch 2.12.
+    return torch.autocast(kind, enabled=False) if kind != 'meta' else contextlib.nullcontext()
 
 
 def set_deterministic(deterministic: bool) -> None:

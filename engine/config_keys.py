@@ -3,6 +3,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from core import augmentation
 from core.precision import PRECISIONS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 
@@ -57,6 +58,9 @@ DIS_KEYS = {
     'gan_type': choice('lsgan', 'nsgan', 'hinge'),
     'num_scales': count(high=16),
     'pad_type': choice(*PADDINGS),
+    'augment': choice(*augmentation.CHOICES, default='none'),
+    'r1_w': weight(default=0.0),
+    'r1_every': count(default=16),
 }
 KEYS = {
     'image_save_iter': count(),

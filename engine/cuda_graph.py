@@ -20,7 +20,8 @@ class GraphedUpdate:
     """Takes the place of `trainer.update` on a CUDA device, and does the same iterations.
 
     The first `WARM_UP` iterations are computed one operation at a time, then the graph is recorded. It is recorded
-    again where the images change their size, or where `trainer.resume` has replaced what it reads.
+    again where the images change their size, or where `trainer.resume` has replaced what it reads. Iterations with a
+    gradient penalty (`dis.r1_w`), one in sixteen, are not recorded.
 
     Args:
         trainer: on a CUDA device, its config with `fused: true`. Its learning rates become tensors, which the graph
@@ -38,6 +39,8 @@ class GraphedUpdate:
         """An iteration on images (N, C, H, W) in [-1, 1]; the terms of both updates."""
         if self._outdated(x_a, x_b):
             self.graph, self.warm, self.shapes = None, 0, [x_a.shape, x_b.shape]
+        if self.trainer.penalty_is_due:
+            return self.update(x_a, x_b)
         if self.warm < WARM_UP:
             return self._warm_up(x_a, x_b)
         if self.graph is None:

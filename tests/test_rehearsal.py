@@ -72,6 +72,7 @@ OPTIONS = {
                                                 'gen': {'pad_type': 'zero'}},
     'batch norm, replicate, recomputing': {'dis': {'norm': 'bn'}, 'gen': {'pad_type': 'replicate'},
                                            'checkpoint_activations': True},
+    'augmentation, gradient penalty': {'dis': {'augment': 'color,translation,cutout', 'r1_w': 0.1, 'r1_every': 1}},
     'grey to colour, bf16': {'input_dim_a': 1, 'precision': 'bf16', 'dis_lr': 4e-4},
 }
 
