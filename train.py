@@ -123,8 +123,8 @@ def parse_arguments(argv: list[str] | None = None):
                         'of this run, or start where there is none')
     parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning)')
     parser.add_argument('--seed', type=at_least(0), help='of everything random (default: another each time)')
-    for name in ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots'):
-        parser.add_argument(f'--{name}', type=at_least(1), help="in place of the config's")
+    for name, least in (('max_iter', 1), ('batch_size', 1), ('num_workers', 0), ('keep_snapshots', 0)):
+        parser.add_argument(f'--{name}', type=at_least(least), help="in place of the config's")
     parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")
     parser.add_argument('--precision', choices=PRECISIONS, help="in place of the config's")
     parser.add_argument('--cache', choices=('none', 'ram'), help="in place of the config's")

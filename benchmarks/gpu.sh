@@ -52,20 +52,20 @@ else
     "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' \
         || { echo "no CUDA device that PyTorch can use" >&2; exit 2; }
     device=cuda TRAINED=configs/edges2shirts_folder.yaml
-    batch_1=(256,64,1,bf16,graphs 256,64,1,fp32,no 256,64,1,tf32,graphs 256,64,1,bf16,no 256,64,1,bf16,compile+graphs)
-    batch_16=(256,64,16,bf16,graphs 256,64,4,bf16,graphs 256,64,16,bf16,compile+graphs)
+    batch_1=(256,64,1,bf16,graphs 256,64,1,tf32,graphs 256,64,1,fp32,no 256,64,1,bf16,no)
+    batch_16=(256,64,16,bf16,compile+graphs 256,64,16,bf16,graphs 256,64,4,bf16,graphs)
     shape=(--images 32 --styles 10 --repeats 2)
     profiled=256,64,1,bf16,no repeats=7   # without a graph: kernels under the operations that launch them
 fi
-part devices 50 "$PYTHON" benchmarks/devices.py --device "$device" --output "$OUT/devices.json"
-part batch-1 95 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" --output "$OUT/speed-batch-1.json" \
+part devices 45 "$PYTHON" benchmarks/devices.py --device "$device" --output "$OUT/devices.json"
+part batch-1 75 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" --output "$OUT/speed-batch-1.json" \
     --cases "${batch_1[@]}"
-part batch-16 75 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" \
+part batch-16 135 "$PYTHON" benchmarks/speed.py --device "$device" --repeats "$repeats" \
     --output "$OUT/speed-batch-16.json" --cases "${batch_16[@]}"
 export -f training
 export PYTHON OUT TRAINED REHEARSE
-part training 65 bash -c training
-part translation 40 "$PYTHON" benchmarks/translation.py --device "$device" "${shape[@]}" --precision bf16 --batch_size 16 \
+part training 50 bash -c training
+part translation 25 "$PYTHON" benchmarks/translation.py --device "$device" "${shape[@]}" --precision bf16 --batch_size 16 \
     --output "$OUT/translation.json"
-part profile 35 "$PYTHON" benchmarks/profile_step.py --device "$device" --case "$profiled" --output "$OUT/profile.txt"
+part profile 30 "$PYTHON" benchmarks/profile_step.py --device "$device" --case "$profiled" --output "$OUT/profile.txt"
 exit "$failed"
