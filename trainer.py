@@ -340,7 +340,7 @@ class Trainer(nn.Module):
     def as_judged(self, images: Tensor) -> Tensor:
         """The images (N, C, H, W) as the discriminators see them: changed at random, as `dis.augment` says."""
         changes = self._draw_changes(images)
-        return augment(images, *changes, self.config['dis']['augment']) if changes else images
+        return augment(images, changes[0], self.config['dis']['augment']) if changes else images
 
     def _draw_changes(self, images: Tensor) -> tuple[Tensor, ...]:
         """What `augment` needs for the images, for all processes that train together; nothing without `dis.augment`."""
