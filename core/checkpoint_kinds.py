@@ -164,7 +164,10 @@ def _what_was_done(content: dict, chosen: dict[str, Part]) -> str:
     within = sorted({step for names, _ in tensors_of(content) for step in names} & WRAPPERS)
     without = f', without {" and ".join(within)} in its names' if within else ''
     rest = sum(1 for _ in tensors_of(content)) - sum(len(part.state) for part in chosen.values())
-    return f'a wrapped checkpoint; took {places}{without}' + (f'; left out {rest} other tensors' if rest else '')
+    left = f'; left out {rest} other tensors' if rest else ''
+    if not (without or left) and all(part.place == name for name, part in chosen.items()):
+        left = '; left out entries that are no tensors'
+    return f'a wrapped checkpoint; took {places}{without}{left}'
 
 
 def describe(content: dict) -> str:

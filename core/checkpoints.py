@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from core import safetensors_file
 from core.checkpoint_kinds import describe, kind_of, kind_of_file, unwrap, unwrap_single
 from core.checkpoint_scan import Foreign, Refused, scan
-from core.errors import BadInput, say_once, shown, why_no_file
+from core.errors import BadInput, say_once, shown
 from core.run_state import is_finite
+from core.wrong_files import why_no_checkpoint, why_not_there
 
 
 class NotFiniteFile(BadInput):
@@ -63,8 +64,7 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
         BadInput: the file is missing, broken, or holds more than tensors and plain containers.
     """
     named = f'{flag} {shown(path)}'.strip()
-    fault = why_no_file(path)
-    if fault:
+    if fault := why_not_there(path):
         raise BadInput(f'{named}: {fault}')
     if safetensors_file.is_safetensors(path):
         return safetensors_file.read(path, flag)
@@ -80,9 +80,9 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     except (Foreign, pickle.UnpicklingError) as error:
         found = f' ({shown(error, 80)})' if isinstance(error, Foreign) else ''
         raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers{found}, '
-                       f'which is not loaded') from None
+                       f'which is not loaded; of a model that was saved whole, save its state_dict()') from None
     except Exception:   # what a broken file raises depends on where it is broken
-        raise BadInput(f'{named}: not a checkpoint of PyTorch, or cut short') from None
+        raise BadInput(f'{named}: {why_no_checkpoint(path) or "not a checkpoint of PyTorch, or cut short"}') from None
     if not isinstance(content, dict):
         raise BadInput(f'{named}: not a checkpoint but a {type(content).__name__}')
     return content

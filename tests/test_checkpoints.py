@@ -353,8 +353,9 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, legacy):
 
 
 @pytest.mark.parametrize('make, words', [
-    (lambda path: path.write_text('hello'), 'not a checkpoint of PyTorch'),
-    (lambda path: path.write_bytes(b''), 'not a checkpoint of PyTorch'),
+    (lambda path: path.write_text('hello'), 'a text of 5 bytes, not a checkpoint'),
+    (lambda path: path.write_bytes(b''), 'an empty file'),
+    (lambda path: path.write_bytes(bytes(range(256))), 'not a checkpoint of PyTorch'),
     (lambda path: path.mkdir(), 'Is a directory'),
     (lambda path: None, 'No such file'),
     (lambda path: path.write_bytes(pickle.dumps(Payload('true'))), 'which is not loaded'),
