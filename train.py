@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         if start > config['max_iter']:   # else the page may not say yet that the run is finished
             return 0
     run.say(f'{opts.trainer} on {device}{processes}, seed {seed}' + (
-        f', iterations {start + 1} to {config["max_iter"]}' if start < config['max_iter'] else ''))
+        f', iterations {start} to {config["max_iter"]}' if start < config['max_iter'] else ''))
     run.say(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}' + (
         ' (--resume: no whole snapshot there)' if opts.resume else ''))
     about = {**describe_run(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,

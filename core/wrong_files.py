@@ -9,7 +9,7 @@ from pathlib import Path
 from core.checkpoint_scan import LARGEST_STRUCTURE, Refused, SparingFile
 from core.errors import shown, why_no_file
 
-ENDINGS = ('.pt', '.pth', '.ckpt', '.safetensors')
+ENDINGS = ('.pt', '.pth', '.pth.tar', '.ckpt', '.safetensors')
 SHIPPED = Path(__file__).resolve().parents[1] / 'models'
 MOST_NAMED = 5
 HEAD = 4096   # bytes of a file that are looked at
