@@ -162,7 +162,7 @@ def unwrap_single(content: dict, first_names: str) -> tuple[dict, str]:
 def _what_was_done(content: dict, chosen: dict[str, Part]) -> str:
     places = ', '.join(f'{name!r} from {shown(part.place, 120)!r}' for name, part in chosen.items())
     within = sorted({step for names, _ in tensors_of(content) for step in names} & WRAPPERS)
-    without = f', without {" and ".join(within)} in its names' if within else ''
+    without = f', with {" and ".join(map(repr, within))} taken out of its names' if within else ''
     rest = sum(1 for _ in tensors_of(content)) - sum(len(part.state) for part in chosen.values())
     left = f'; left out {rest} other tensors' if rest else ''
     if not (without or left) and all(part.place == name for name, part in chosen.items()):
@@ -177,7 +177,8 @@ def describe(content: dict) -> str:
                   for part in found[:4]]
         return f'holds {", ".join(places)}' + (f' and {len(found) - 4} other networks' if len(found) > 4 else '')
     names = ['.'.join(names) for names, _ in tensors_of(content)]
-    what = 'tensors' if names else 'entries, none of them a tensor'
-    names = names or [str(key) for key in content]
-    first = ', '.join(repr(shown(name, 80)) for name in names[:3])
-    return f'holds {len(names)} {what}' + (f', the first {first}' if names else '')
+    if not names and not content:
+        return 'holds nothing'
+    what = 'no tensors; its names begin with ' if not names else f'{len(names)} tensors, the first ' if names[1:] else (
+        '1 tensor, ')
+    return f'holds {what}' + ', '.join(repr(shown(name, 80)) for name in (names or list(content))[:3])

@@ -108,7 +108,7 @@ def why_not_there(path: str | Path) -> str:
     while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     if fault == 'Is a directory':
-        said = f'{fault}; give one of the files in it, which has '
+        said = f'{fault}; give a file; it has '
     elif folder == Path(path).parent:
         said = f'{fault}; {shown(folder)} has '
     else:

@@ -17,14 +17,18 @@ MOST_NAMED = 12   # tensors that do not fit
 
 
 def check_flags(opts: Namespace) -> None:
-    """Make sure that what says how --init_from is taken does not stand alone.
+    """Make sure that what says how --init_from is taken does not stand alone, and that --init_from is there.
 
     Raises:
-        BadInput: it does.
+        BadInput: else.
     """
     for flag in ('init_from_partial', 'init_from_dis'):
         if getattr(opts, flag) and not opts.init_from:
             raise BadInput(f'--{flag}: says how --init_from is taken; give --init_from, a gen_XXXXXXXX.pt')
+    if opts.init_from and not opts.resume:   # a run that has snapshots does not need it any more
+        path = generators_in(Path(opts.init_from))
+        if fault := why_not_there(path):
+            raise BadInput(f'--init_from {shown(path)}: {fault}')
 
 
 def load_initial(trainer: Trainer, opts: Namespace, say: Callable[[str], None]) -> None:

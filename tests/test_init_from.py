@@ -99,7 +99,7 @@ def test_with_more_residual_blocks_the_rest_is_taken(donor, tmp_path):
 
 @pytest.mark.parametrize('make_content, partial, dis, words', [
     (lambda trainer: {'x': torch.zeros(2)}, True, False,
-     "holds 1 tensors, the first 'x'; nothing in it fits a generator"),
+     "holds 1 tensor, 'x'; nothing in it fits a generator"),
     (lambda trainer: trainer.gen_a.state_dict(), True, False,
      'holds a generator of MUNIT that names no domain; nothing'),
     (lambda trainer: {k: {'a': trainer.gen_a.state_dict()} for k in 'xy'}, True, False,
@@ -121,6 +121,13 @@ def test_what_cannot_be_taken_is_one_line(donor, tmp_path, make_content, partial
 def test_a_folder_without_one_is_refused(tmp_path):
     with pytest.raises(BadInput, match='no gen_XXXXXXXX.pt in it; .* has no checkpoints; models/ has'):
         loaded(make(2), tmp_path)
+
+
+def test_a_file_that_is_missing_makes_no_folder(tmp_path, capsys):
+    words = [f'--init_from={tmp_path / "x.pt"}', f'--output_path={tmp_path / "out"}']
+    line = complaint(capsys, train_command.main, *words)
+    assert line.startswith(f'--init_from {tmp_path}/x.pt: No such file or directory; {tmp_path} has no checkpoints')
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize('flag', ['--init_from_dis', '--init_from_partial'])

@@ -91,7 +91,7 @@ SHIPS = '; models/ has demo_edges2shoes.pt, edges2shirts.pt, edges2shirts64.pt'
 @pytest.mark.parametrize('name, words', [
     ('runs/gen_00000030.pt', 'No such file or directory; {runs} has ' + HELD + SHIPS),
     ('runs/gen.safetensors', 'No such file or directory; {runs} has ' + HELD + SHIPS),
-    ('runs', 'Is a directory; give one of the files in it, which has ' + HELD + SHIPS),
+    ('runs', 'Is a directory; give a file; it has ' + HELD + SHIPS),
     ('other/deep/gen.pt', 'No such file or directory; there is no folder {folder}/other/deep, and {folder} has no '
                           'checkpoints' + SHIPS),
     ('runs/notes.txt/gen.pt', 'Not a directory; there is no folder {runs}/notes.txt, and {runs} has ' + HELD + SHIPS)])
@@ -103,6 +103,12 @@ def test_a_missing_checkpoint_names_those_that_are_there(model, folder, capsys, 
         given = flags({**model, 'checkpoint': path}, output_folder=folder.parent / 'out', **more)
         line = complaint(capsys, main, *given)
         assert line == f'--checkpoint {path}: {words}'
+
+
+def test_a_missing_checkpoint_is_told_before_the_config_that_would_go_with_it(model, tmp_path, capsys):
+    line = complaint(capsys, test_command.main, f'--checkpoint={tmp_path / "x.pt"}', f'--output_folder={tmp_path}',
+                     f'--input={model["inputs"] / "0.png"}')
+    assert line.startswith(f'--checkpoint {tmp_path}/x.pt: No such file or directory; {tmp_path} has no checkpoints')
 
 
 def test_of_many_checkpoints_the_newest_five_are_named(folder):
