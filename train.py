@@ -11,13 +11,13 @@ import sys
 import torch
 
 from core import distributed
-from core.checkpoints import load_networks
 from core.device import choose_device
 from core.errors import BadInput
 from core.precision import PRECISIONS, set_deterministic, set_precision
 from engine.cli import Parser, at_least, run_command
 from engine.config import load_config
 from engine.cuda_graph import GraphedUpdate
+from engine.initial_weights import check_flags, load_initial
 from engine.methods import METHODS, trainer_class
 from engine.run_folder import RunFolder
 from engine.run_page.page import describe_run
@@ -71,7 +71,13 @@ def main(argv: list[str] | None = None) -> int:
 
     trainer, seed, start = make_trainer(opts, config, run, device)
     processes = f', {distributed.world_size()} processes' if distributed.world_size() > 1 else ''
-    run.say(f'{opts.trainer} on {device}{processes}, seed {seed}, iterations {start} to {config["max_iter"]}')
+    if start >= config['max_iter']:
+        run.say(f'{run.folder} is at step {start}, and max_iter is {config["max_iter"]}: nothing is to do; to '
+                f'continue, raise max_iter')
+        if start > config['max_iter']:   # else the page may not say yet that the run is finished
+            return 0
+    run.say(f'{opts.trainer} on {device}{processes}, seed {seed}' + (
+        f', iterations {start} to {config["max_iter"]}' if start < config['max_iter'] else ''))
     run.say(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}' + (
         ' (--resume: no whole snapshot there)' if opts.resume else ''))
     about = {**describe_run(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,
@@ -103,7 +109,7 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
     distributed.check_same(start, f'--output_path {opts.output_path}: the processes see different snapshots there; '
                                   f'it should be a folder that all machines share')
     if opts.init_from and not start:
-        load_networks(opts.init_from, trainer.generators(), '--init_from')
+        load_initial(trainer, opts, run.say)
     seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
     if opts.seed not in (None, seed):
         run.say(f'--seed {opts.seed}: the run began with seed {seed} and continues with it')
@@ -121,7 +127,12 @@ def parse_arguments(argv: list[str] | None = None):
                     config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--resume', action='store_true', help='continue from the newest complete snapshot '
                         'of this run, or start where there is none')
-    parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning)')
+    parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning), or a folder: '
+                        'its newest one')
+    parser.add_argument('--init_from_dis', action='store_true', help='start the discriminators, too, from --init_from: '
+                        'from the dis_ file beside it, or those in it')
+    parser.add_argument('--init_from_partial', action='store_true', help='take the weights whose names and shapes fit, '
+                        'and say which do not')
     parser.add_argument('--seed', type=at_least(0), help='of everything random (default: another each time)')
     for name, least in (('max_iter', 1), ('batch_size', 1), ('num_workers', 0), ('keep_snapshots', 0)):
         parser.add_argument(f'--{name}', type=at_least(least), help="in place of the config's")
@@ -132,7 +143,9 @@ def parse_arguments(argv: list[str] | None = None):
     for name in ('deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations'):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None,
                             help="in place of the config's")
-    return parser.parse_args(argv)
+    opts = parser.parse_args(argv)
+    check_flags(opts)
+    return opts
 
 
 def resume_line(argv: list[str] | None) -> str:

@@ -416,6 +416,10 @@ class Trainer(nn.Module):
         """The networks of a gen_%08d.pt, by their names there."""
         return self._parts()['gen']
 
+    def discriminators(self) -> dict[str, nn.Module]:
+        """The networks of a dis_%08d.pt, by their names there."""
+        return self._parts()['dis']
+
     def _parts(self) -> dict[str, dict[str, nn.Module]]:
         parts: dict[str, dict[str, nn.Module]] = {'gen': {'a': self.gen_a, 'b': self.gen_b},
                                                   'dis': {'a': self.dis_a, 'b': self.dis_b}}

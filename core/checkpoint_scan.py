@@ -53,7 +53,7 @@ def scan(path: str | Path) -> None:
         Foreign: the file holds more than tensors and plain containers.
         Exception: of any other kind, where the file is broken.
     """
-    with _Sparing(path) as file:
+    with SparingFile(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_FILE:
             raise Refused(f'{size / 2 ** 30:.0f} GiB are more than any checkpoint has')
@@ -63,7 +63,7 @@ def scan(path: str | Path) -> None:
             _scan_legacy(file, size)
 
 
-class _Sparing(io.FileIO):
+class SparingFile(io.FileIO):
     """A file of which no one reads more than a structure's worth at once."""
 
     def read(self, size: int | None = -1) -> bytes:
@@ -72,16 +72,18 @@ class _Sparing(io.FileIO):
         return super().read(LARGEST_STRUCTURE if size is None or size < 0 else size)
 
 
-def _scan_zip(file: _Sparing, size: int) -> None:
+def _scan_zip(file: SparingFile, size: int) -> None:
     """The container since PyTorch 1.6: a zip archive whose parts are stored as they are."""
     with zipfile.ZipFile(file) as archive:
         parts = archive.infolist()
+        root = parts[0].filename.split('/')[0]
+        sizes = {part.filename: part.file_size for part in parts}
+        if f'{root}/data.pkl' not in sizes:
+            raise ValueError('an archive of something else')
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise Refused('its parts are compressed, which PyTorch does not write')
         if sum(part.file_size for part in parts) > size or len({part.filename for part in parts}) < len(parts):
             raise Refused('its parts are larger together than the file')
-        root = parts[0].filename.split('/')[0]
-        sizes = {part.filename: part.file_size for part in parts}
         if sizes[f'{root}/data.pkl'] > LARGEST_STRUCTURE:
             raise Refused(f'its names, shapes and numbers take {sizes[f"{root}/data.pkl"]} bytes')
         pickled = archive.read(f'{root}/data.pkl')
@@ -96,7 +98,7 @@ def _scan_zip(file: _Sparing, size: int) -> None:
             raise Refused(f'its part {damaged} is damaged: its checksum does not match')
 
 
-def _scan_legacy(file: _Sparing, size: int) -> None:
+def _scan_legacy(file: SparingFile, size: int) -> None:
     """The container before PyTorch 1.6: five pickles, then the numbers, each storage after its count of 8 bytes. It has
     no checksums; only its counts can be compared with what it declares.
     """

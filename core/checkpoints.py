@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from core import safetensors_file
+from core.checkpoint_kinds import describe, kind_of, kind_of_file, unwrap, unwrap_single
 from core.checkpoint_scan import Foreign, Refused, scan
-from core.errors import BadInput, shown, why_no_file
+from core.errors import BadInput, say_once, shown
 from core.run_state import is_finite
+from core.wrong_files import why_no_checkpoint, why_not_there
 
 
 class NotFiniteFile(BadInput):
@@ -62,8 +64,7 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
         BadInput: the file is missing, broken, or holds more than tensors and plain containers.
     """
     named = f'{flag} {shown(path)}'.strip()
-    fault = why_no_file(path)
-    if fault:
+    if fault := why_not_there(path):
         raise BadInput(f'{named}: {fault}')
     if safetensors_file.is_safetensors(path):
         return safetensors_file.read(path, flag)
@@ -79,12 +80,20 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     except (Foreign, pickle.UnpicklingError) as error:
         found = f' ({shown(error, 80)})' if isinstance(error, Foreign) else ''
         raise BadInput(f'{named}: no checkpoint, or one with more in it than tensors and plain containers{found}, '
-                       f'which is not loaded') from None
+                       f'which is not loaded; of a model that was saved whole, save its state_dict()') from None
     except Exception:   # what a broken file raises depends on where it is broken
-        raise BadInput(f'{named}: not a checkpoint of PyTorch, or cut short') from None
+        raise BadInput(f'{named}: {why_no_checkpoint(path) or "not a checkpoint of PyTorch, or cut short"}') from None
     if not isinstance(content, dict):
         raise BadInput(f'{named}: not a checkpoint but a {type(content).__name__}')
     return content
+
+
+def load_single(path: str | Path, first_names: str, flag: str) -> dict:
+    """The state_dict of one network, out of its wrappers: see `unwrap_single`. Errors as for `load_file`."""
+    state, done = unwrap_single(load_file(path, flag), first_names)
+    if done:
+        say_once(f'{flag} {shown(path)}: {done}')
+    return state
 
 
 def load_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = '') -> None:
@@ -111,17 +120,14 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
         NotFiniteFile: weights that are not finite numbers.
     """
     named = f'{flag} {shown(path)}'.strip()
-    content = load_file(path, flag, mmap=True)
     expected = {name: network.state_dict() for name, network in networks.items()}
-    wanted = kind_of(expected['a']) if 'a' in expected else kind_of_file(expected)
-    found = kind_of_file(content)
-    if found != wanted:
-        method = wanted.split()[-1]
-        advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a discriminator': 'dis_XXXXXXXX.pt'}.get(
-            wanted, f'{"gen" if wanted.startswith("a generator") else "dis"}_XXXXXXXX.pt of --trainer {method}')
-        if found.startswith('a generator of') and wanted.startswith('a generator of'):
-            advice += f', or give --trainer {found.split()[-1]} with its config'
-        raise BadInput(f'{named}: this is {found}; use {advice}')
+    kinds = {name: kind_of(state) for name, state in expected.items()}
+    content, done = unwrap(load_file(path, flag, mmap=True), kinds)
+    wanted = kinds['a'] if 'a' in expected else kind_of_file(expected)
+    if done:
+        say_once(f'{named}: {done}')
+    elif kind_of_file(content) != wanted:
+        raise BadInput(f'{named}: {_why_not_wanted(content, wanted, list(expected))}')
     states = {}
     for name, own in expected.items():
         state = {key: value for key, value in content[name].items()
@@ -137,32 +143,17 @@ def read_networks(path: str | Path, networks: dict[str, nn.Module], flag: str = 
     return states
 
 
-def kind_of_file(content: dict) -> str:
-    """What a checkpoint file is, in words."""
-    if {'gen', 'dis'} <= content.keys():
-        return 'an optimizer state'
-    if {'b', 'enc_b'} == content.keys():
-        whole = all(isinstance(content[name], dict) for name in content)
-        return 'a generator of BicycleGAN' if whole else 'a file of something else'
-    if {'b', 'b2'} == content.keys():
-        return 'a discriminator of BicycleGAN'
-    if {'a', 'b'} <= content.keys():
-        kinds = [kind_of(content[name]) if isinstance(content[name], dict) else 'not a state_dict' for name in 'ab']
-        return kinds[0] if kinds[0] == kinds[1] else f'{kinds[0]} beside {kinds[1]}'
-    return kind_of(content) + " without the entries 'a' and 'b'"
-
-
-def kind_of(state: dict) -> str:
-    """What a state_dict belongs to, in words."""
-    keys = [key for key, value in state.items() if isinstance(key, str) and isinstance(value, Tensor)]
-    if len(keys) != len(state):
-        return 'not a state_dict'
-    for prefix, kind in (('enc_style.', 'a generator of MUNIT'), ('enc.', 'a generator of UNIT'),
-                         ('cnns.', 'a discriminator'), ('blocks.', 'a generator of CycleGAN'),
-                         ('shrink.', 'a generator of CycleGANNoise'), ('scales.', 'a discriminator of CycleGAN')):
-        if any(key.startswith(prefix) for key in keys):
-            return kind
-    return 'a file of something else'
+def _why_not_wanted(content: dict, wanted: str, names: list[str]) -> str:
+    """What a checkpoint of another kind is, and which one is wanted."""
+    found, method = kind_of_file(content), wanted.split()[-1]
+    advice = {'a generator of MUNIT': 'gen_XXXXXXXX.pt', 'a discriminator': 'dis_XXXXXXXX.pt'}.get(
+        wanted, f'{"gen" if wanted.startswith("a generator") else "dis"}_XXXXXXXX.pt of --trainer {method}')
+    if found == 'a file of something else':
+        needed = ' and '.join(repr(name) for name in names)
+        return f'{describe(content)}; wanted is {wanted} for {needed}, as in {advice}'
+    if found.startswith('a generator of') and wanted.startswith('a generator of'):
+        advice += f', or give --trainer {found.split()[-1]} with its config'
+    return f'this is {found}; use {advice}'
 
 
 def disagreements(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
@@ -247,7 +238,7 @@ def load_vgg_weights(vgg: Any, name: str) -> None:
         except (OSError, RuntimeError) as error:
             raise BadInput(f'vgg_weights: torchvision cannot fetch them ({error}); name a file instead') from None
     else:
-        state = load_file(place, 'vgg_weights')
+        state = load_single(place, r'features|classifier|conv\d_\d', 'vgg_weights')
     if any(str(key).startswith('features.') for key in state):
         try:
             state = vgg.from_torchvision(state)

@@ -8,7 +8,8 @@ import os
 import warnings
 from pathlib import Path
 
-from core.errors import BadInput, shown, why_no_file
+from core.errors import BadInput, shown
+from core.wrong_files import why_no_checkpoint, why_not_there
 
 ENDING = '.safetensors'
 NETWORKS = ({'a', 'b'}, {'b', 'enc_b'}, {'b', 'b2'})   # what files of several networks hold
@@ -81,14 +82,13 @@ def _opened(path: str | Path, flag: str):
     """
     _require()
     from safetensors import safe_open
-    fault = why_no_file(path)
-    if fault:
+    if fault := why_not_there(path):
         raise BadInput(f'{flag} {shown(path)}: {fault}'.strip())
     try:
         return safe_open(os.fspath(path), framework='pt', device='cpu')
     except Exception as error:   # SafetensorError, and where it comes from other kinds
-        raise BadInput(f'{flag} {shown(path)}: not a safetensors file, or cut short '
-                       f'({shown(error, 120)})'.strip()) from None
+        why = why_no_checkpoint(path) or f'not a safetensors file, or cut short ({shown(error, 120)})'
+        raise BadInput(f'{flag} {shown(path)}: {why}'.strip()) from None
 
 
 def _require() -> None:

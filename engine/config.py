@@ -13,6 +13,7 @@ from core import safetensors_file, trackers
 from core.checkpoints import find_vgg_weights
 from core.errors import BadInput, shown
 from core.image_reading import read_header
+from core.wrong_files import why_not_there
 from data import find_images, has_test_set, looked_at_of, transform_of
 from engine import paired_data
 from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, with_defaults
@@ -64,6 +65,8 @@ def config_for(path: str | Path | None, checkpoint: str | Path, trainer: str = '
         return load_config(path, trainer, overrides)
     method, found = safetensors_file.read_about(checkpoint, flag) if safetensors_file.is_safetensors(checkpoint) else (
         '', {})
+    if fault := '' if found else why_not_there(checkpoint):
+        raise BadInput(f'{flag} {shown(checkpoint)}: {fault}')
     if not found:
         raise BadInput(f'--config: missing; it may be left out for a .safetensors file that export_onnx.py wrote, not '
                        f'for {flag} {shown(checkpoint)}')

@@ -5,6 +5,7 @@ Of several processes that train together only the first writes; the others call 
 import contextlib
 import itertools
 import os
+import shutil
 import statistics
 import sys
 import time
@@ -18,12 +19,15 @@ from tqdm import tqdm
 
 from core import distributed, snapshots, trackers
 from core.device import peak_memory
-from core.errors import BadInput
+from core.errors import BadInput, shown
 from core.files import make_folder
 from core.tensorboard_log import Log, cut_back
+from engine.config import load_config
 from engine.run_page.page import Report, settings_of
 from utils import picture_grid, write_picture
 
+# What a run writes into its folder, apart from what it remembers of its tracker.
+OF_A_RUN = ('images', 'checkpoints', 'config.yaml', 'index.html', 'run.js', '*.csv')
 METRICS = ('loss_gen_total', 'loss_dis_total')   # that stand beside the hyperparameters in TensorBoard
 STYLE_NUMBERS = 16                               # of a style code, that have a histogram each
 
@@ -84,17 +88,13 @@ class RunFolder:
         """
         if not self.writes:
             return
+        remembered = _content_of(self.folder / trackers.REMEMBERED)
         # First, for nothing is changed yet where it cannot be.
         self.tracker = trackers.start(self.config['tracker'], self.folder, self.name, resumed, self.say_error)
-        earlier, _ = snapshots.newest(self.checkpoints)
-        if earlier is not None and not step:
-            # Beside snapshots of this run, they would be taken for its newest.
-            aside = next(path for n in itertools.count(1)
-                         if not (path := self.folder / f'checkpoints_earlier_{n}').exists())
-            self.checkpoints.rename(aside)
-            self.checkpoints.mkdir()
-            print(f'{self.checkpoints} held snapshots of an earlier run up to step {earlier}, now in {aside}; --resume '
-                  f'would have gone on from there', file=sys.stderr)
+        if step:
+            self._say_what_changed()
+        elif not resumed and any(any(folder.iterdir()) for folder in (self.images, self.checkpoints)):
+            self._put_aside(remembered)
         _write_config(self.config_file, self.folder / 'config.yaml', overrides)
         self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
         if resumed:
@@ -108,6 +108,61 @@ class RunFolder:
         self.bar = tqdm(total=self.config['max_iter'], initial=step, dynamic_ncols=True,
                         mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
                         bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
+
+    def _put_aside(self, remembered: bytes) -> None:
+        """Move what an earlier run of this name wrote into a folder of its own: among the files of this one, its
+        snapshots would be taken for the newest, and its pictures for earlier ones of this run.
+
+        Args:
+            remembered: what it remembered of its tracker.
+
+        Raises:
+            BadInput: it cannot be moved.
+        """
+        earlier, _ = snapshots.newest(self.checkpoints)
+        aside = next(path for n in itertools.count(1) if not (path := self.folder / f'earlier_{n}').exists())
+        tracked, moved = self.folder / trackers.REMEMBERED, []
+        try:
+            aside.mkdir()
+            for path in sorted(path for name in OF_A_RUN for path in self.folder.glob(name)):
+                if path.samefile(self.config_file):
+                    shutil.copyfile(path, aside / path.name)
+                else:
+                    path.rename(aside / path.name)
+                    moved.append(path)
+            shutil.move(self.logs, aside / 'logs')   # which may be on another disk
+            if remembered:
+                (aside / tracked.name).write_bytes(remembered)
+                if _content_of(tracked) == remembered:   # not that of this run
+                    tracked.unlink()
+            for folder in (self.images, self.checkpoints, self.logs):
+                folder.mkdir()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                for path in moved:
+                    (aside / path.name).rename(path)
+                aside.rmdir()
+            raise BadInput(f'--output_path: what an earlier run left in {shown(self.folder)} cannot be put aside into '
+                           f'{aside.name} ({error.strerror or error}); move it, or give another folder') from None
+        up_to = f' up to step {earlier}' if earlier is not None else ''
+        self.say_error(f'{self.folder} held an earlier run{up_to}: its snapshots, pictures, config, page and log are '
+                       f'now in {aside}; --resume would have continued it')
+
+    def _say_what_changed(self) -> None:
+        """Say which keys of the config are not what they were when the run was last started."""
+        before = self.folder / 'config.yaml'
+        if not before.exists():
+            return
+        try:
+            old = settings_of(load_config(before, self.trainer), self.trainer)
+        except BadInput as error:
+            self.say_error(f'--resume: {before}, the config so far, cannot be compared ({str(error).splitlines()[0]})')
+            return
+        new = settings_of(self.config, self.trainer)
+        changes = [f'{key} was {shown(old.get(key, "not set"), 200)} and is {shown(new.get(key, "not set"), 200)}'
+                   for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+        if changes:
+            self.say_error(f'--resume: the config has changed since the run was last started: {"; ".join(changes)}')
 
     def write_losses(self, losses: dict[str, float], step: int) -> None:
         """Log every value under its name, and show the totals on the progress bar."""
@@ -218,6 +273,14 @@ def _claim(file) -> bool:
     except OSError:   # a file system without locks: better unlocked than not at all
         return True
     return True
+
+
+def _content_of(path: Path) -> bytes:
+    """What a file holds; nothing where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b''
 
 
 def _write_config(source: Path, target: Path, overrides: dict) -> None:

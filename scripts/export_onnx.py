@@ -35,9 +35,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from core import safetensors_file
-from core.checkpoints import kind_of_file, load_file, put_file, read_networks
+from core.checkpoint_kinds import describe, kind_of_file, unwrap_any
+from core.checkpoints import load_file, put_file, read_networks
 from core.device import choose_device, reason_of
-from core.errors import BadInput, RunEnded, shown
+from core.errors import BadInput, RunEnded, say_once, shown
 from core.files import atomic_write, make_folder, refuse_overwriting
 from data import new_size_of
 from engine.cli import DirectionParser, run_command
@@ -113,14 +114,16 @@ def convert(opts) -> Path:
         BadInput: a config or checkpoint that cannot be used, or a file that cannot be written.
     """
     config = config_for(opts.config, opts.checkpoint, opts.trainer)
-    content = load_file(opts.checkpoint, '--checkpoint')
-    if kind_of_file(content).startswith('a generator of'):
+    content, done = unwrap_any(load_file(opts.checkpoint, '--checkpoint'))
+    if done:
+        say_once(f'--checkpoint {shown(opts.checkpoint)}: {done}')
+    if (kind := kind_of_file(content)).startswith('a generator of'):
         with without_weights():
             networks = translator_class(opts.trainer).networks(config, opts.trainer)
         read_networks(opts.checkpoint, networks, '--checkpoint')   # refuses what does not fit the config
-    elif not kind_of_file(content).startswith('a discriminator'):
-        raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: this is {kind_of_file(content)}; use gen_XXXXXXXX.pt '
-                       f'or dis_XXXXXXXX.pt')
+    elif not kind.startswith('a discriminator'):
+        found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
+        raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: {found}; use gen_XXXXXXXX.pt or dis_XXXXXXXX.pt')
     path = make_folder(opts.output_folder, '--output_folder') / f'{Path(opts.checkpoint).stem}.{opts.format}'
     refuse_overwriting([path], [opts.checkpoint], '--output_folder')
     if opts.format == 'pt':

@@ -353,16 +353,19 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path, legacy):
 
 
 @pytest.mark.parametrize('make, words', [
-    (lambda path: path.write_text('hello'), 'not a checkpoint of PyTorch'),
-    (lambda path: path.write_bytes(b''), 'not a checkpoint of PyTorch'),
+    (lambda path: path.write_text('hello'), 'a text of 5 bytes, not a checkpoint'),
+    (lambda path: path.write_bytes(b''), 'an empty file'),
+    (lambda path: path.write_bytes(bytes(range(256))), 'not a checkpoint of PyTorch'),
     (lambda path: path.mkdir(), 'Is a directory'),
     (lambda path: None, 'No such file'),
     (lambda path: path.write_bytes(pickle.dumps(Payload('true'))), 'which is not loaded'),
     (lambda path: torch.save(torch.zeros(3), path), 'but a Tensor'),
-    (lambda path: torch.save({'x': 1}, path), "without the entries 'a' and 'b'"),
-    (lambda path: torch.save({'a': {1: 2}, 'b': []}, path), 'not a state_dict'),
-    (lambda path: torch.save({'a': {'x': torch.zeros(1)}, 'b': {'x': torch.zeros(1)}}, path), 'something else'),
-    (lambda path: torch.save({'a': {'enc_style.x': torch.zeros(1)}, 'b': {'cnns.x': torch.zeros(1)}}, path), 'beside'),
+    (lambda path: torch.save({'x': 1}, path), "holds no tensors; its names begin with 'x'; wanted is"),
+    (lambda path: torch.save({'a': {1: 2}, 'b': []}, path), "holds no tensors; its names begin with 'a', 'b'; wanted"),
+    (lambda path: torch.save({'a': {'x': torch.zeros(1)}, 'b': {'x': torch.zeros(1)}}, path),
+     "holds 2 tensors, the first 'a.x', 'b.x'; wanted is a generator of MUNIT for 'a' and 'b', as in gen_XXXXXXXX.pt"),
+    (lambda path: torch.save({'a': {'enc_style.x': torch.zeros(1)}, 'b': {'cnns.x': torch.zeros(1)}}, path),
+     "holds a generator of MUNIT under 'a', a discriminator under 'b'; wanted is"),
 ])
 def test_another_file_is_refused_in_one_line_that_names_it(munit, tmp_path, make, words):
     path = tmp_path / 'file.pt'

@@ -146,16 +146,6 @@ def test_a_finished_run_is_finished_when_resumed(uninterrupted, data):
     assert done.returncode == 0 and 'finished 24 iterations' in done.stdout, done.stderr
 
 
-def test_a_new_run_puts_the_snapshots_of_an_earlier_one_aside(data, tmp_path):
-    config = write_config(tmp_path, data, max_iter=8, num_workers=0)
-    assert train(config, tmp_path).returncode == 0
-    again = train(config, tmp_path, '--max_iter', 4)
-    assert again.returncode == 0 and 'checkpoints_earlier_1' in again.stderr
-    folder = tmp_path / 'outputs/tiny'
-    assert (folder / 'checkpoints_earlier_1/gen_00000008.pt').exists()
-    assert [path.name for path in (folder / 'checkpoints').glob('gen_*')] == ['gen_00000004.pt']
-
-
 def test_a_second_interrupt_ends_a_run_at_once(data, tmp_path):
     process = begin(write_config(tmp_path, data, max_iter=10 ** 6, num_workers=0), tmp_path)
     wait_for(tmp_path / 'outputs/tiny/images/gen_b2a_train_current.jpg', process)

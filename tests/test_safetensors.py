@@ -130,13 +130,19 @@ def load_config_of(converted):
     return read_about(converted)[1]
 
 
-@pytest.mark.parametrize('content', [b'', b'x' * 100, struct.pack('<Q', 2 ** 60) + b'{}'])
-def test_a_broken_file_is_one_line(model, tmp_path, capsys, content):
+@pytest.mark.parametrize('content, words', [
+    (b'', 'an empty file: the download or the copy did not come to its end'),
+    (b'x' * 100, 'a text of 100 bytes, not a checkpoint'),
+    (struct.pack('<Q', 40) + b'{"x":', 'cut short: it has 13 bytes'),
+    (struct.pack('<Q', 57) + b'{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}   ' + b'0' * 7,
+     'cut short: it declares 73 bytes and has 72'),
+    (struct.pack('<Q', 2 ** 60) + b'{}', 'not a safetensors file, or cut short')])
+def test_a_broken_file_is_one_line(model, tmp_path, capsys, content, words):
     (tmp_path / 'x.safetensors').write_bytes(content)
     for config in ([], [f'--config={model["config"]}']):
         line = complaint(capsys, test_command.main, f'--checkpoint={tmp_path / "x.safetensors"}', *config,
                          f'--input={model["inputs"] / "0.png"}', f'--output_folder={tmp_path / "out"}')
-        assert 'not a safetensors file, or cut short' in line
+        assert words in line
 
 
 def test_what_is_missing_is_one_line(model, converted, tmp_path, capsys):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.checkpoints import fault_of_numbers, load_file
+from core.checkpoints import fault_of_numbers, load_file, load_single
 from core.errors import BadInput, shown
 from extras.metrics.classifier import (
     INCEPTION_SIZE,
@@ -115,7 +115,7 @@ def load_inception(path: str, flag: str) -> nn.Module:
     Raises:
         BadInput: the file cannot be read, or holds another network.
     """
-    state = load_file(path, flag)
+    state = load_single(path, r'layers|size|fc|(Conv2d|Mixed)_\w+|AuxLogits', flag)
     last, named = state.get('fc.weight'), f'{flag} {shown(path)}'
     if not isinstance(last, Tensor) or last.dim() != 2:
         raise BadInput(f'{named}: not the state_dict of an Inception-v3 (it has no fc.weight)')
