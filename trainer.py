@@ -173,8 +173,8 @@ class Trainer(nn.Module):
         self.dis_opt = self._adam('dis', self.dis_a, self.dis_b)
 
         self.apply(init_weights(config['init']))
-        self.dis_a.apply(init_weights('gaussian'))
-        self.dis_b.apply(init_weights('gaussian'))
+        for dis in self.dises.values():
+            dis.apply(init_weights(config['dis']['init']))
         if config['checkpoint_activations']:
             checkpoint_activations(self.gen_a, self.gen_b)
         if decay := config['ema_decay']:

@@ -58,6 +58,7 @@ DIS_KEYS = {
     'gan_type': choice('lsgan', 'nsgan', 'hinge'),
     'num_scales': count(high=16),
     'pad_type': choice(*PADDINGS),
+    'init': choice(*INITS, default='gaussian'),
     'augment': choice(*augmentation.CHOICES, default='none'),
     'r1_w': weight(default=0.0),
     'r1_every': count(default=16),

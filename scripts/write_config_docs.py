@@ -102,6 +102,7 @@ DESCRIPTIONS = {
     'dis.activ': 'activation',
     'dis.n_layer': 'halvings at each scale', 'dis.gan_type': 'least squares, cross-entropy, or hinge loss',
     'dis.num_scales': 'image scales', 'dis.pad_type': 'padding',
+    'dis.init': 'first weights of the discriminators',
     'dis.augment': 'random changes of all images that the discriminators see, for small data sets',
     'dis.r1_w': 'weight of the R1 gradient penalty; 0: none',
     'dis.r1_every': 'iterations from one R1 penalty to the next',

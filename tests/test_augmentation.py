@@ -140,3 +140,14 @@ def test_a_run_with_both_goes_on_where_it_stopped(tmp_path):
     found = train(again, range(3, 4))
     assert found.keys() == wanted.keys() and 'loss_dis_r1_a' in wanted
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_the_first_weights_of_the_discriminators_may_be_larger():
+    def deviation(**dis):
+        config = config_with(**SMALL)
+        config['dis'].update(dis)
+        torch.manual_seed(0)
+        return MUNIT_Trainer(config).dis_a.cnns[0][1].conv.weight.std().item()
+
+    assert deviation() == pytest.approx(0.02, rel=0.1)   # the original's, whatever the width
+    assert deviation(init='kaiming') == pytest.approx((2 / (4 * 4 * 4)) ** 0.5, rel=0.1)
