@@ -1,11 +1,15 @@
 """Folders and atomic writes."""
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.errors import BadInput, shown
+
+# What a disk does that is full or fails, in contrast to a path that is in the way.
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 def make_folder(path: str | Path, flag: str) -> Path:

@@ -9,6 +9,8 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from tqdm import tqdm
 from core import distributed, snapshots, trackers
 from core.device import peak_memory
 from core.errors import BadInput, shown
-from core.files import make_folder
+from core.files import DISK_FAULTS, make_folder
+from core.loss_table import LossTable
 from core.tensorboard_log import Log, cut_back
 from engine.config import load_config
 from engine.run_page.page import Report, settings_of
@@ -51,6 +54,7 @@ class RunFolder:
         self.writes = distributed.rank() == 0
         self.bar = tqdm(disable=True)
         self.tracker, self.failed = trackers.Tracker(), False
+        self.named: set[str] = set()   # what could not be written, and was said so
 
     def say(self, line: str) -> None:
         """A line for the reader of the terminal or of the job's log."""
@@ -97,9 +101,11 @@ class RunFolder:
             self._put_aside(remembered)
         _write_config(self.config_file, self.folder / 'config.yaml', overrides)
         self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
+        self.losses = LossTable(self.folder / 'losses.csv')
         if resumed:
             cut_back(self.logs, step)
             self.report.resume_from(step, self.logs)
+        self.losses.cut_back(step if resumed else -1)
         self.log = Log(self.logs, step)
         settings = {**settings_of(self.config, self.trainer), 'trainer': self.trainer}
         self.log.add_settings(settings, METRICS)
@@ -168,7 +174,11 @@ class RunFolder:
         """Log every value under its name, and show the totals on the progress bar."""
         if not self.writes:
             return
-        self.log.add_scalars(losses, step)
+        if self.remake(self.logs):   # the open file went with its folder
+            self.log.close()
+            self.log = Log(self.logs, step - 1)
+        self._try(lambda: self.log.add_scalars(losses, step), self.logs)
+        self._try(lambda: self.losses.add(losses, step), self.folder)
         self.tracker.add_scalars(losses, step)
         self.report.curves.add(losses, step, time.time())
         totals = {name.split('_')[1]: f'{value:.3f}' for name, value in losses.items() if name.endswith('_total')}
@@ -187,6 +197,7 @@ class RunFolder:
             return
         self.log.close()
         cut_back(self.logs, step)
+        self.losses.cut_back(step)
         self.report.resume_from(step, self.logs)
         self.log = Log(self.logs, step)
         self.bar.n = self.bar.last_print_n = step
@@ -206,13 +217,8 @@ class RunFolder:
         for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
             if not images:   # a method that translates one way
                 continue
-            grid, path = picture_grid(images), self.images / f'gen_{way}_{postfix}.jpg'
-            beside = path.with_suffix('.part.jpg')
-            try:
-                write_picture(grid, beside)
-                os.replace(beside, path)
-            finally:
-                beside.unlink(missing_ok=True)
+            grid = picture_grid(images)
+            self._try(partial(_write_grid, grid, self.images / f'gen_{way}_{postfix}.jpg'), self.images)
             if not current or doubles:
                 for log in (self.log, self.tracker):
                     log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
@@ -235,8 +241,37 @@ class RunFolder:
     def write_page(self, step: int, state: str = 'running', why: str = '') -> None:
         """Write index.html and run.js, which say how the run stands after `step` iterations."""
         if self.writes:
-            self.report.write(step, state, why=why, memory=peak_memory(self.device),
-                              interval=self.config['image_display_iter'])
+            self._try(lambda: self.report.write(step, state, why=why, memory=peak_memory(self.device),
+                                                interval=self.config['image_display_iter']), self.folder)
+
+    def remake(self, folder: Path) -> bool:
+        """Make a folder of the run again where somebody has removed it, and say so; whether that was needed.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if folder.is_dir():
+            return False
+        folder.mkdir(parents=True)
+        self.say_error(f'{folder} was removed while the run writes there; made again')
+        return True
+
+    def _try(self, write: Callable[[], None], folder: Path) -> None:
+        """Write what a run can do without into a folder of it. Where something is in the way, say so once and go on.
+
+        Raises:
+            OSError: the disk is full, or fails.
+        """
+        try:
+            self.remake(folder)
+            write()
+        except OSError as error:
+            if error.errno in DISK_FAULTS:
+                raise
+            what = str(error.filename2 or error.filename or folder)
+            if what not in self.named:
+                self.named.add(what)
+                self.say_error(f'{what}: cannot be written ({error.strerror or error}); the run goes on without it')
 
     def end(self, step: int, state: str, why: str = '') -> None:
         """Say on the page how the run ended, where that can still be written."""
@@ -252,6 +287,16 @@ class RunFolder:
         if hasattr(self, 'log'):
             self.log.close()
         self.tracker.close(self.failed)
+
+
+def _write_grid(grid: Tensor, path: Path) -> None:
+    """Write a grid so that it is there whole or as it was."""
+    beside = path.with_suffix('.part.jpg')
+    try:
+        write_picture(grid, beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _claim(file) -> bool:

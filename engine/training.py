@@ -3,7 +3,6 @@
 `train.py` states the loop; everything here is what a long run needs beside it.
 """
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from torch import Tensor
 from core import distributed
 from core.device import name_of_device, peak_memory, reason_of
 from core.errors import BadInput, RunEnded
+from core.files import DISK_FAULTS
 from core.run_state import NotFinite
 from core.snapshots import newest
 from data import (
@@ -36,7 +36,6 @@ from engine.run_folder import RunFolder
 from trainer import Trainer
 
 TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
-DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 LOOK_FOR_IMAGES = 0.5        # seconds between two looks for images that are away
 HALVED_STEPS = 1000          # after a rollback, at half the learning rates
 
@@ -195,8 +194,10 @@ class TrainingLoop:
         return self.step % self.config[key] == 0
 
     def log(self, losses: dict[str, Tensor]) -> None:
-        """Log the losses, the norms of the gradients, and what was skipped or clipped."""
+        """Log the losses, the learning rates, the norms of the gradients, and what was skipped or clipped."""
         values = distributed.average(losses)
+        for of, optimizer in self.trainer._optimizers().items():
+            values[f'lr_{of}'] = float(optimizer.param_groups[0]['lr'])
         for of, clip in self.trainer.clips.items():
             norms = clip.last_norms(1)
             values |= {f'grad_norm_{of}': norms[-1]} if norms else {}
@@ -227,7 +228,10 @@ class TrainingLoop:
             self.trainer.progress['watch'] = self.watch.memory()
             keep = 0 if self.watch.since else self.config['keep_snapshots']
             try:
+                self.run.remake(self.run.checkpoints)
                 self.trainer.save(self.run.checkpoints, self.step, keep)
+            except OSError as error:
+                raise self._cannot_write(error) from None
             except NotFinite as fault:
                 raise self._ended(3, f'step {self.step}: {fault}; no snapshot of it is written, and earlier ones stay. '
                                      f'Lower lr and dis_lr, or set grad_clip: auto') from None
@@ -327,10 +331,7 @@ class TrainingLoop:
         except OSError as error:
             if error.errno not in DISK_FAULTS:
                 raise
-            step, _ = newest(self.run.checkpoints)
-            stays = f'the snapshot of step {step} stays' if step is not None else 'no snapshot is written yet'
-            raise self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror}; {stays}. '
-                                 f'Make room') from None
+            raise self._cannot_write(error) from None
         except torch.OutOfMemoryError:
             config = self.config
             raise RunEnded(2, f'out of memory on {self.device}: batch_size {config["batch_size"]}, crop '
@@ -379,6 +380,13 @@ class TrainingLoop:
         if self.reason == TOO_MANY_BAD_IMAGES:
             raise self._ended(3, f'more than max_bad_images {self.config["max_bad_images"]} images could not be read '
                                  f'(named above)')
+
+    def _cannot_write(self, error: OSError) -> RunEnded:
+        step, _ = newest(self.run.checkpoints)
+        stays = f'the snapshot of step {step} stays' if step is not None else 'no snapshot is written yet'
+        advice = 'Make room' if error.errno in DISK_FAULTS else 'See that the folder can be written'
+        return self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror or error}; {stays}. '
+                              f'{advice}')
 
     def _ended(self, status: int, why: str) -> RunEnded:
         return RunEnded(status, f'{why}; to continue: {self.resume_command}')

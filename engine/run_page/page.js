@@ -7,7 +7,7 @@
     ['Totals', /_total$/], ['Adversarial terms', /^loss_(dis|gen_adv)/],
     ['Other terms of the generators', /^loss_gen_/], ['Style codes against N(0, 1)', /^style_/],
     ['Iterations passed over: their gradients were not finite', /^bad_steps$/], ['Norms of the gradients', /^grad_norm_/],
-    ['Clipped steps so far', /^clipped_steps_/], ['Seconds an iteration', /^s\/it$/],
+    ['Learning rates', /^lr_/], ['Clipped steps so far', /^clipped_steps_/], ['Seconds an iteration', /^s\/it$/],
     ['Others', /^/]];
   const COLOURS = 8, MOST_BANDS = 4, DASHES = {a: '', b: '5 3', aba: '', bab: '5 3'};
   const CHART = {height: 230, left: 50, right: 10, top: 8, bottom: 24};
