@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from core.device import choose_device
 from core.errors import BadInput, shown
-from core.files import make_folder
+from core.files import given_files, make_folder, refuse_overwriting
 from core.precision import PRECISIONS
 from data import find_images
 from engine.cli import DirectionParser, add_encoder_noise, at_least, run_command
@@ -108,6 +108,8 @@ def main(argv: list[str] | None = None) -> None:
                           opts.encoder_noise)
     tools, left_out = load_tools(opts, images, device, model.forward.samples)
     folder = make_folder(opts.output_folder, '--output_folder')
+    refuse_overwriting([folder / name for name in ('figures.json', 'sheet.png')],
+                       [*images.inputs, *images.targets, *given_files(opts)], '--output_folder')
 
     lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
     ten_outputs = TenOutputs(lpips, fid)

@@ -1,14 +1,19 @@
-"""Translate one image, with sampled styles or with the style of an example image.
+"""Translate images, with sampled styles or with the style of an example image.
 
     python test.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --input inputs/edges2shoes_edge.jpg --output_folder outputs/shoe --num_style 10
     python test.py … --style inputs/edges2shoes_shoe.jpg
     python test.py … --save_styles outputs/shoe/styles.txt     # and with --style_code, again
+    python test.py … --input 'shoes/*.jpg'                     # outputs are called NAME_output000.jpg, ...
 """
+import glob
+import os
+from pathlib import Path
+
 import torch
 
-from core.errors import BadInput
-from core.files import make_folder, refuse_overwriting
+from core.errors import BadInput, shown
+from core.files import given_files, make_folder, refuse_overwriting, refuse_same_names
 from data import new_size_of
 from engine.cli import TranslationParser, run_command
 from engine.methods import METHODS
@@ -18,8 +23,9 @@ from utils import to_bytes, to_picture, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = TranslationParser('Translate one image, with sampled styles or with that of an example image.', seed=10)
-    parser.add_argument('--input', required=True, help='the image to translate')
+    parser = TranslationParser('Translate images, with sampled styles or with that of an example image.', seed=10)
+    parser.add_argument('--input', required=True, nargs='+', help='the image to translate; of several images, or a '
+                        "pattern such as 'shoes/*.jpg', outputs are called NAME_output000.jpg")
     parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
     add_code_flags(parser)
     return parser.parse_args(argv)
@@ -30,33 +36,58 @@ def main(argv: list[str] | None = None) -> None:
     if opts.style and not METHODS[opts.trainer].guided:
         raise BadInput(f'--style {opts.style}: {opts.trainer} has no styles; leave it out, or use --trainer MUNIT')
     check_code_flags(opts)
+    inputs = find_inputs(opts.input)
     translator = open_translator(opts)
-    image = translator.read(opts.input, translator.source, opts.new_size)
+    images = [translator.read(path, translator.source, opts.new_size) for path in inputs]
     # As in the original: the example is resized as the input is, where the config gives each domain a size of its own.
     size = new_size_of(translator.config, translator.source) if opts.new_size is None else opts.new_size
     example = translator.read(opts.style, translator.target, size) if opts.style else None
     codes = given_codes(opts, translator)
-    folder = make_folder(opts.output_folder, '--output_folder')
-
     torch.manual_seed(opts.seed)
     if not translator.samples:
         names, styles = ['output.jpg'], None
     elif opts.style:
         names, styles = ['output000.jpg'], translator.encode_style(example)
-    else:
+    else:   # the same for all inputs
         styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.jpg' for i in range(len(styles))]
-    written = [folder / name for name in names] + ([] if opts.output_only else [folder / 'input.jpg'])
-    refuse_overwriting(written, filter(None, (opts.input, opts.style)), '--output_folder')
+    of_input = [] if opts.output_only else ['input.jpg']
+    stems = [f'{Path(path).stem}_' for path in inputs] if len(inputs) > 1 else ['']
+    read, folder = [*inputs, *given_files(opts)], Path(opts.output_folder)
+    refuse_overwriting([folder / (stem + name) for stem in stems for name in names + of_input], read, '--output_folder')
+    refuse_overwriting(filter(None, [opts.save_styles]), read, '--save_styles')
+    make_folder(opts.output_folder, '--output_folder')
     if opts.save_styles:
         write_codes(styles, opts.save_styles, '--save_styles')
-    outputs = translator.translate(image, styles)
 
-    pictures = [*zip(names, outputs, strict=True)] + ([] if opts.output_only else [('input.jpg', image[0])])
-    for name, picture in pictures:
-        write_output(to_bytes(to_picture(picture, opts.normalize)), folder / name)
-    print(f'{folder}: wrote {names[0]}' + (f' … {names[-1]}' if len(names) > 1 else '')
-          + ('' if opts.output_only else ' and input.jpg'))
+    for stem, image in zip(stems, images, strict=True):
+        outputs = [*translator.translate(image, styles), *(image if of_input else ())]
+        for name, picture in zip(names + of_input, outputs, strict=True):
+            write_output(to_bytes(to_picture(picture, opts.normalize)), folder / (stem + name))
+    print(f'{folder}: wrote {stems[0]}{names[0]}' + (f' … {stems[-1]}{names[-1]}' if len(stems + names) > 2 else '')
+          + (f' and {stems[0]}input.jpg' if of_input else ''))
+
+
+def find_inputs(given: list[str]) -> list[str]:
+    """The files that --input names, patterns expanded.
+
+    Raises:
+        BadInput: a folder, a pattern that matches nothing, or two files whose outputs would have the same names.
+    """
+    paths = []
+    for path in given:
+        if os.path.isdir(path):
+            raise BadInput(f'--input {shown(path)}: is a folder; test_batch.py --input_folder translates one')
+        is_pattern = glob.has_magic(path) and not os.path.exists(path)
+        matches = sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
+        if not matches:
+            raise BadInput(f'--input {shown(path)}: no file matches this pattern')
+        paths += [match for match in matches if not os.path.isdir(match)]
+    paths = list(dict.fromkeys(paths))
+    if not paths:
+        raise BadInput(f'--input {shown(given[0])}: only folders match; test_batch.py --input_folder translates one')
+    refuse_same_names((Path(path).stem for path in paths), '--input')
+    return paths
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ import contextlib
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from core.device import choose_device
-from core.errors import BadInput
-from core.files import make_folder, refuse_overwriting
+from core.errors import BadInput, shown
+from core.files import given_files, make_folder, refuse_overwriting, refuse_same_names
 from core.threads import BackgroundCalls, prefetch
 from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
@@ -77,7 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     written = [folder / path.name for folder in output_folders for path in paths]
     if not opts.output_only:
         written += [Path(opts.output_folder) / f'input{i:03d}.jpg' for i in range(len(paths))]
-    refuse_overwriting(written, paths, '--output_folder')
+    inputs = [*paths, *given_files(opts)]
+    refuse_overwriting(written, inputs, '--output_folder')
+    refuse_overwriting(filter(None, [opts.save_styles]), inputs, '--save_styles')
 
     torch.manual_seed(opts.seed)
     if opts.save_styles:
@@ -198,10 +199,7 @@ def write_input(image: Input, opts: argparse.Namespace) -> None:
 def list_images(folder: str) -> list[Path]:
     """The images to translate; BadInput where two of them would be written to one place."""
     paths = list_folder(folder)
-    name, count = Counter(path.name for path in paths).most_common(1)[0]
-    if count > 1:
-        raise BadInput(f'--input_folder {folder}: {count} images are called {name}, and their outputs would overwrite '
-                       f'each other; rename them, or translate the subfolders one by one')
+    refuse_same_names((path.name for path in paths), f'--input_folder {shown(folder)}')
     return paths
 
 
@@ -233,7 +231,9 @@ def make_output_folders(opts, samples: bool) -> list[Path]:
         make_folder(opts.output_folder, '--output_folder')
     if not samples:
         return [Path(opts.output_folder)]
-    stem = opts.output_folder.rstrip('/\\')
+    # Not the text as it is: the folders of . would be called ._00 and be hidden, and those of .. lie in this one.
+    stem = os.path.abspath(opts.output_folder) if Path(opts.output_folder).name in ('', '..') else opts.output_folder
+    stem = stem.rstrip('/\\')
     return [make_folder(f'{stem}_{j:02d}', '--output_folder') for j in range(opts.num_style)]
 
 

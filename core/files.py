@@ -1,13 +1,16 @@
 """Folders and atomic writes."""
+import argparse
 import contextlib
 import errno
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core.errors import BadInput, shown
 
+PLACES_TO_WRITE = ('output', 'output_a', 'output_b', 'output_folder', 'output_path', 'save_styles')   # flags
 # What a disk does that is full or fails, in contrast to a path that is in the way.
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
@@ -40,6 +43,18 @@ def make_folder(path: str | Path, flag: str) -> Path:
     return path
 
 
+def given_files(opts: argparse.Namespace) -> list[str]:
+    """The files that a command line names to be read: images, checkpoints, configs, style codes."""
+    def files_in(value: object) -> Iterator[str]:
+        if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
+            yield str(value)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from files_in(item)
+
+    return [file for name, value in vars(opts).items() if name not in PLACES_TO_WRITE for file in files_in(value)]
+
+
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path], flag: str) -> None:
     """Make sure that no output would replace an input: by real path, so that links and other spellings count too.
 
@@ -49,7 +64,23 @@ def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path], fl
     known = {os.path.realpath(path) for path in inputs}
     for output in outputs:
         if os.path.realpath(output) in known:
-            raise BadInput(f'{flag}: {shown(output)} is an input and would be overwritten; choose another folder')
+            raise BadInput(f'{flag}: {shown(output)} is an input and would be overwritten; choose another place')
+
+
+def refuse_same_names(names: Iterable[str], given: str) -> None:
+    """Make sure that the outputs of different images get different names.
+
+    Args:
+        names: of the images, as their outputs are called.
+        given: the flag that names the images, and its value.
+
+    Raises:
+        BadInput: two have the same.
+    """
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            raise BadInput(f'{given}: {count} images are called {shown(name)}, and their outputs would overwrite each '
+                           f'other; rename them, or take them one folder at a time')
 
 
 def part_of(path: Path) -> Path:

@@ -7,7 +7,7 @@ STEP = 'step'
 
 
 class LossTable:
-    """Appends rows to a CSV file with a header. A term that appears later gets a column, which is empty in earlier rows.
+    """Appends rows to a CSV file with a header. The column of a term that appears later is empty in earlier rows.
 
     Args:
         path: of the file; what is there is continued.

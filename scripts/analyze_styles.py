@@ -18,7 +18,7 @@ import sys
 import _root  # noqa: F401
 
 from core.errors import BadInput, shown
-from core.files import make_folder
+from core.files import given_files, make_folder, refuse_overwriting
 from data import list_folder
 from engine.cli import DirectionParser, add_new_size, run_command
 from engine.methods import METHODS
@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput(f'--style_folder {shown(opts.style_folder)}: {len(read)} readable image, a variance wants two')
     space = measure(codes)
     folder = make_folder(opts.output_folder, '--output_folder')
+    written = [folder / name for name in ('styles.json', 'components.png', 'map.json', 'map.png')]
+    refuse_overwriting(written, [*paths, *given_files(opts)], '--output_folder')
 
     told = describe_space(space)
     write_text({'checkpoint': opts.checkpoint, 'domain': translator.target, 'style_folder': opts.style_folder,

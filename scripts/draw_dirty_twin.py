@@ -5,15 +5,14 @@
 The dirt is that of `dirt.py`, which `dirty: a` in a config trains against; that of a picture depends on --seed and the
 picture's place alone. `evaluate.py --dirty_root datasets/demo_drawn_128_dirty` measures what becomes of such inputs.
 """
-from pathlib import Path
 
 import _root  # noqa: F401
 import torch
 from tqdm import tqdm
 
 from core.corruptions import NOISE_PARAMS, add_sketch_noise
-from core.errors import BadInput, OneLineParser
-from core.files import make_folder
+from core.errors import BadInput, OneLineParser, shown
+from core.files import make_folder, refuse_overwriting, refuse_same_names
 from data import Transform, list_folder, read_header, read_image
 from engine.cli import at_least, run_command
 from utils import to_bytes, to_picture, write_output
@@ -33,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
         paths = list_folder(opts.input)
     except BadInput as error:
         raise BadInput(f'--input {error}') from None
-    if Path(opts.input).resolve() == Path(opts.output).resolve():
-        raise BadInput(f'--output {opts.output}: that is --input; the clean pictures would be lost')
+    refuse_same_names((path.name for path in paths), f'--input {shown(opts.input)}')
     folder = make_folder(opts.output, '--output')
+    refuse_overwriting([folder / path.name for path in paths], paths, '--output')
     generator = torch.Generator().manual_seed(opts.seed)
     for path in tqdm(paths, unit=' pictures', disable=None, dynamic_ncols=True):
         numbers = torch.rand(1, NOISE_PARAMS, generator=generator)

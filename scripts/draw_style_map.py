@@ -12,11 +12,12 @@ import _root  # noqa: F401
 from tqdm import tqdm
 
 from core.errors import BadInput, shown
+from core.files import given_files, refuse_overwriting
 from data import list_folder
 from engine.cli import Parser, add_direction, run_command
 from engine.methods import METHODS
 from engine.translator import open_translator
-from extras.demo.style_map import digest_of, make_map, write_map
+from extras.demo.style_map import digest_of, make_map, places_of, write_map
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
     paths = list_folder(opts.style_folder)
     translator = open_translator(opts)
+    refuse_overwriting(places_of(opts.checkpoint, translator.target), [*paths, *given_files(opts)], '--checkpoint')
     made = make_map(translator, tqdm(paths, unit=' images', disable=None, dynamic_ncols=True), shown(opts.name, 40))
     if made is None:
         raise BadInput(f'--style_folder {shown(opts.style_folder)}: a map wants two readable images')

@@ -15,12 +15,14 @@ import torch
 from tqdm import tqdm
 
 from core.errors import BadInput
-from core.files import atomic_write, make_folder
+from core.files import atomic_write, given_files, make_folder, refuse_overwriting
 from data import find_images
 from engine.cli import DirectionParser, add_seed, at_least, run_command
 from engine.translator import open_translator
 from extras.metrics import photo_metrics as metrics
 from extras.outlines import INSTALL
+
+REPORT = 'photo_metrics.json'
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -36,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if not find_spec('skimage'):
         raise BadInput(f'evaluate_photos.py: scikit-image is missing; {INSTALL}')
+    refuse_overwriting([Path(opts.output_folder) / REPORT], given_files(opts), '--output_folder')
     translator = open_translator(opts)
     outlines = {path.stem: path for path in find_images(translator.config, 'test', translator.source)}
     photographs = {path.stem: path for path in find_images(translator.config, 'test', translator.target)}
@@ -86,9 +89,9 @@ def report(opts, seen: dict[str, list], inputs: int) -> None:
     folder = make_folder(opts.output_folder, '--output_folder')
     about = {'config': opts.config, 'checkpoint': opts.checkpoint, 'inputs': inputs, 'num_style': opts.num_style,
              'seed': opts.seed, 'metrics': found}
-    with atomic_write(folder / 'photo_metrics.json') as path:
+    with atomic_write(folder / REPORT) as path:
         Path(path).write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-    print(f'wrote {folder / "photo_metrics.json"}')
+    print(f'wrote {folder / REPORT}')
 
 
 if __name__ == '__main__':

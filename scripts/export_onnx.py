@@ -39,7 +39,7 @@ from core.checkpoint_kinds import describe, kind_of_file, unwrap_any
 from core.checkpoints import load_file, put_file, read_networks
 from core.device import choose_device, reason_of
 from core.errors import BadInput, RunEnded, say_once, shown
-from core.files import atomic_write, make_folder, refuse_overwriting
+from core.files import atomic_write, given_files, make_folder, refuse_overwriting
 from data import new_size_of
 from engine.cli import DirectionParser, run_command
 from engine.config import config_for, network_config
@@ -125,7 +125,7 @@ def convert(opts) -> Path:
         found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
         raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: {found}; use gen_XXXXXXXX.pt or dis_XXXXXXXX.pt')
     path = make_folder(opts.output_folder, '--output_folder') / f'{Path(opts.checkpoint).stem}.{opts.format}'
-    refuse_overwriting([path], [opts.checkpoint], '--output_folder')
+    refuse_overwriting([path], given_files(opts), '--output_folder')
     if opts.format == 'pt':
         put_file(content, path, '--output_folder')
     else:

@@ -12,7 +12,7 @@ import torch
 from core.checkpoint_kinds import describe, kind_of_file, unwrap_any
 from core.checkpoints import load_file, put_file
 from core.errors import BadInput, OneLineParser, say_once, shown
-from core.files import make_folder
+from core.files import make_folder, refuse_overwriting
 from core.safetensors_file import is_safetensors
 from engine.cli import run_command
 
@@ -25,6 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     if is_safetensors(opts.output):
         raise BadInput(f'--output {shown(opts.output)}: the file would be one of PyTorch; call it .pt, and then '
                        f'export_onnx.py --format safetensors')
+    refuse_overwriting([Path(opts.output)], [opts.input], '--output')
     named = f'--input {shown(opts.input)}'
     content, done = unwrap_any(load_file(opts.input, '--input'))
     if done:

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from core.errors import BadInput, shown
-from core.files import make_folder
+from core.files import given_files, make_folder, refuse_overwriting
 from engine.cli import DirectionParser, add_new_size, at_least, run_command
 from engine.methods import METHODS
 from engine.style_codes import Style, find_styles, slerp, write_codes
@@ -63,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         styles = [find_end(given, translator, opts.new_size) for given in opts.interpolate]
     folder = make_folder(opts.output_folder, '--output_folder')
+    names = ('grid.png',) if opts.grid else ('walk.png', *(f'walk.{ending}' for ending in ('webp', 'gif', 'mp4')))
+    refuse_overwriting([folder / name for name in (*names, 'styles.txt')], given_files(opts), '--output_folder')
     if opts.grid:
         written, missing = write_grid(translator, images, styles, folder), []
     else:

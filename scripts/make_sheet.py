@@ -12,6 +12,7 @@ import _root  # noqa: F401
 from PIL import Image, ImageOps
 
 from core.errors import BadInput, OneLineParser, shown
+from core.files import refuse_overwriting
 from core.image_reading import read_image
 
 GAP = 4
@@ -46,9 +47,12 @@ def main(argv: list[str] | None = None) -> int:
     if not 1 <= opts.cell <= LARGEST_CELL:
         parser.error(f'--cell {opts.cell}: not from 1 to {LARGEST_CELL}')
     try:
-        make_sheet([cells_of(items) for items in opts.row], opts.cell).save(opts.output)
+        rows = [cells_of(items) for items in opts.row]
+        refuse_overwriting([Path(opts.output)], [path for row in rows for path in row], '--output')
+        make_sheet(rows, opts.cell).save(opts.output)
     except BadInput as error:
-        print(f'make_sheet.py: --row {error}', file=sys.stderr)
+        where = '' if str(error).startswith('--output') else '--row '
+        print(f'make_sheet.py: {where}{error}', file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:   # a folder that is not there, an ending that says no format
         print(f'make_sheet.py: --output {shown(opts.output)}: {" ".join(str(error).split())}', file=sys.stderr)

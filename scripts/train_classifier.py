@@ -22,7 +22,7 @@ from tqdm import tqdm
 from core.checkpoints import load_file, put_file
 from core.device import choose_device
 from core.errors import BadInput, OneLineParser, shown
-from core.files import make_folder
+from core.files import given_files, make_folder, refuse_overwriting
 from core.image_files import subfolders
 from data import Transform, list_folder, read_image
 from engine.cli import at_least, run_command
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     output = Path(opts.output)
     if output.is_dir():
         raise BadInput(f'--output {shown(output)}: is a directory; name a file')
+    refuse_overwriting([output], given_files(opts), '--output')
     classes = classes_by_factors(opts) if opts.factors else classes_by_folder(opts.data)
     train, held_out = split(classes, opts.held_out, opts.seed)
     torch.manual_seed(opts.seed)

@@ -7,12 +7,14 @@
 """
 import argparse
 import sys
+from pathlib import Path
 
 import _root  # noqa: F401
 import numpy as np
 import onnxruntime
 from PIL import Image
 
+from core.files import refuse_overwriting
 from core.image_reading import read_image
 
 
@@ -53,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--style_code', default='', help='the numbers of a style; otherwise one is drawn')
     parser.add_argument('--style', nargs=2, metavar=('STYLE_B.onnx', 'PICTURE'), help='take the style of a picture')
     opts = parser.parse_args(argv)
+    refuse_overwriting([Path(opts.output)], [opts.model, opts.input, *(opts.style or ())], 'output')
     model, code = load(opts.model), None
     if opts.style:
         encoder = load(opts.style[0])

@@ -94,7 +94,7 @@ def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_
 
 @pytest.mark.parametrize('arguments, line', [
     (('--input', 'nowhere', '--output', '{tmp}/x'), '--input nowhere: no such folder'),
-    (('--input', '{tmp}', '--output', '{tmp}'), '--output {tmp}: that is --input')])
+    (('--input', '{tmp}', '--output', '{tmp}'), '--output: {tmp}/one.png is an input and would be overwritten')])
 def test_the_twin_of_nothing_is_one_line(tmp_path, capsys, arguments, line):
     Image.new('L', (32, 32)).save(tmp_path / 'one.png')
     with pytest.raises(SystemExit) as exit_info:
