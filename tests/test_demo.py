@@ -1,5 +1,7 @@
 """demo.py: the model's side without a browser, what its server lets through, and the page in a headless Chromium."""
+import asyncio
 import base64
+import contextlib
 import hashlib
 import http.client
 import io
@@ -12,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from importlib.util import find_spec
 from pathlib import Path
@@ -451,6 +454,20 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
         assert connection.getresponse().status != 413
 
 
+def test_bodies_that_never_end_do_not_keep_others_from_the_model(server):
+    port = urllib.parse.urlsplit(server).port
+    head = b'POST /demo/style?way=a2b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc'
+    opened = [socket.create_connection(('127.0.0.1', port)) for _ in range(150)]
+    for one in opened:
+        with contextlib.suppress(ConnectionError):   # closed already, for a newer one
+            one.sendall(head)
+    begin = time.monotonic()
+    assert request(server, '/demo/translate', asked())[0] == 200
+    assert time.monotonic() - begin < 10
+    for one in opened:
+        one.close()
+
+
 def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     answers = []
     body = asked(size=128, styles=[CODE] * 12)
@@ -466,6 +483,52 @@ def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
     assert len(done) >= demo_server.MOST_WAITING and all(answer['pictures'] == done[0]['pictures'] for answer in done)
     assert busy and all('the model is busy' in answer['error'] for answer in busy)
     assert request(server, '/demo/translate', asked())[0] == 200   # and then it goes on
+
+
+async def passed(guard: demo_server.Guard, path: str, method: str = 'GET', **headers) -> tuple[int, str]:
+    """The status that a guard gives a request, and the path that the page is asked for."""
+    seen, statuses = [], []
+
+    async def app(scope, receive, send):
+        seen.append(scope['path'])
+        await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+
+    async def send(message):
+        statuses.append(message.get('status'))
+
+    guard.app = app
+    await guard({'type': 'http', 'path': path, 'method': method, 'headers': [
+        (key.replace('_', '-').lower().encode(), value.encode()) for key, value in headers.items()]}, None, send)
+    return statuses[0], (seen or [''])[0]
+
+
+@pytest.mark.skipif(not find_spec('starlette'), reason='requirements/demo.txt')
+def test_behind_a_proxy_its_names_and_its_path_are_those_of_the_page_and_no_others():
+    guard = demo_server.Guard(None, {*demo_server.LOCAL, 'draw.example.org'}, '', ['draw.example.org'], '/munit')
+
+    def ask(path, method='GET', **headers):
+        return asyncio.run(passed(guard, path, method, **headers))
+
+    outside = {'Origin': 'https://draw.example.org', 'Sec_Fetch_Site': 'same-origin'}
+    for host in ('draw.example.org', 'localhost:7860'):   # the proxy may pass the name on, or its own
+        assert ask('/munit/demo/translate', 'POST', Host=host, **outside) == (200, '/demo/translate')
+        assert ask('/demo/translate', 'POST', Host=host, **outside) == (200, '/demo/translate')
+        assert ask('/munit', Host=host) == ask('/munit/', Host=host) == (200, '/')
+    assert ask('/munitx/', Host='localhost')[0] == 404
+    assert ask('/munit/gradio_api/upload', 'POST', Host='localhost')[0] == 404
+    assert ask('/munit/', Host='other.example')[0] == 403
+    for origin in ('https://other.example', 'https://draw.example.org.other.example', 'null'):
+        assert ask('/munit/demo/translate', 'POST', Host='localhost', Origin=origin)[0] == 403
+    assert ask('/munit/demo/translate', 'POST', Host='draw.example.org', Origin='https://draw.example.org',
+               Sec_Fetch_Site='cross-site')[0] == 403
+
+
+@pytest.mark.parametrize('flag, value, words', [
+    ('--allow_host', 'https://draw.example.org', 'without http://'), ('--allow_host', 'a b', 'not the name of a host'),
+    ('--root_path', 'munit', 'not the path of a page'), ('--root_path', '/a/../b', 'not the path of a page')])
+def test_names_and_paths_of_a_proxy_are_checked(capsys, flag, value, words):
+    line = complaint(capsys, demo_server.main, flag, value)
+    assert flag in line and words in line
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from data import find_images, list_folder
 from engine.cli import Parser, at_least
 from engine.config import config_for
 from engine.python_api import config_of
+from extras.demo.connections import Connections, bounded_protocol
 from extras.demo.model import DemoModel, Source, name_of, png_of
 from extras.demo.style_map import Maps
 
@@ -37,10 +38,12 @@ EXAMPLES = {'a': tuple(f'edges2shirts_outline{number}.png' for number in ('', '_
             'b': tuple(f'edges2shirts_shirt{number}.jpg' for number in ('', '_2', '_3', '_4', '_5', '_6'))}
 EXAMPLE_SIDE = 96
 MOST_EXAMPLES = 6
+LOCAL = ('127.0.0.1', 'localhost', '::1')
 MOST_BYTES = 20 * 2 ** 20     # of a request
 MOST_WAITING = 8              # requests at once, the one that is computed included: each may hold MOST_BYTES
 SECONDS_TO_SEND = 20          # a request's body, from its first byte to its last
 MOST_CONNECTIONS = 100
+MOST_OF_ONE_ADDRESS = 32      # of them; a browser opens six
 # What a browser fetches for the page; all else that Gradio answers to, uploads and files among it, stays shut.
 PAGE = re.compile(r'/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)/[\w./-]+|'
                   r'/demo/(start|map/[ab])')
@@ -63,7 +66,18 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--port', type=at_least(0, 65535), default=7860, help='0 takes a free one')
     parser.add_argument('--embed_in', default='', help='a site whose pages may show this one in a frame, such as '
                                                        'https://huggingface.co')
+    parser.add_argument('--allow_host', nargs='+', default=[], metavar='NAME',
+                        help='names under which a proxy serves the page to others, such as draw.example.org')
+    parser.add_argument('--root_path', default='', help='the path under which a proxy serves the page, such as /munit')
     opts = parser.parse_args(argv)
+    opts.allow_host = [name.lower() for given in opts.allow_host for name in given.split(',')]
+    for name in opts.allow_host:
+        if not re.fullmatch(r'[a-z0-9]([a-z0-9.-]*[a-z0-9])?', name):
+            parser.error(f'--allow_host {shown(name, 80)}: not the name of a host, as draw.example.org is; give it '
+                         f'without http:// and port')
+    opts.root_path = opts.root_path.rstrip('/')
+    if opts.root_path and (not re.fullmatch(r'(/[\w.~-]+)+', opts.root_path) or '..' in opts.root_path):
+        parser.error(f'--root_path {shown(opts.root_path, 80)}: not the path of a page, as /munit is')
     if opts.embed_in and not re.fullmatch(r'https?://[A-Za-z0-9.-]+(:\d+)?', opts.embed_in):
         parser.error(f'--embed_in {shown(opts.embed_in, 80)}: not the address of a site, as https://huggingface.co is')
     return opts
@@ -80,7 +94,9 @@ def main(argv: list[str] | None = None) -> None:
         # a translation then takes many times as long as in one thread.
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         models = [open_model(opts, checkpoint, device) for checkpoint in opts.checkpoint]
-        serve(make_app(models, opts), listener, opts.host)
+        # A proxy's connections all come from one address.
+        of_one = MOST_CONNECTIONS if opts.allow_host or opts.root_path else MOST_OF_ONE_ADDRESS
+        serve(make_app(models, opts), listener, opts.host, Connections(MOST_CONNECTIONS, of_one))
 
 
 def open_model(opts: argparse.Namespace, checkpoint: str, device: torch.device) -> DemoModel:
@@ -207,7 +223,8 @@ class Served(NamedTuple):
 
 
 class Work:
-    """What the page asks for, one request after another; what comes when too many wait is turned away.
+    """What the page asks for, one request after another. When too many wait, the one is turned away whose body takes
+    longest to come, or else the new one.
 
     A request says in `model` which of the models it is for, from 0.
     """
@@ -215,6 +232,7 @@ class Work:
     def __init__(self, served: list[Served]):
         self.served = served
         self.waiting, self.turn = 0, asyncio.Lock()
+        self.reading: list[asyncio.Future] = []   # requests that have not come whole yet, the oldest first
 
     def of(self, query: Mapping[str, str]) -> Served:
         """What a request is for. Raises BadInput."""
@@ -243,20 +261,31 @@ class Work:
         """One of `WORK`: its answer as JSON or PNG, or a status of 400 and above with {'error': what to tell}."""
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse, Response
-        if self.waiting >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING and self.reading:
+            self.reading.pop(0).cancel()
+        elif self.waiting >= MOST_WAITING:
             return JSONResponse({'error': f'the model is busy: {self.waiting} requests wait for it; try again in a '
                                           f'moment'}, 503, {'Retry-After': '1'})
         self.waiting += 1
+        reading = asyncio.ensure_future(read_body(request))
+        self.reading.append(reading)
         try:
-            body = await read_body(request)
+            body = await reading
+            self.reading.remove(reading)
             async with self.turn:
                 if await request.is_disconnected():   # nobody waits for it any more
                     return Response(status_code=499)
                 answer = await run_in_threadpool(self.do, request.path_params['what'], request.query_params, body)
         except BadInput as error:
             return JSONResponse({'error': str(error)}, 413 if isinstance(error, TooMuch) else 400)
+        except asyncio.CancelledError:
+            if not reading.cancelled():   # the server ends
+                raise
+            return JSONResponse({'error': 'another request took the place of this one, which came too slowly'}, 503)
         finally:
             self.waiting -= 1
+            if reading in self.reading:
+                self.reading.remove(reading)
         return Response(answer, media_type='image/png') if isinstance(answer, bytes) else JSONResponse(answer)
 
     def do(self, what: str, query: Mapping[str, str], body: bytes) -> bytes | dict[str, Any]:
@@ -349,10 +378,16 @@ class Guard:
 
     Other pages in the same browser could otherwise send requests here, and a name of another host that leads to this
     machine could read the answers.
+
+    Args:
+        hosts: the names under which the page may be asked for; none for all.
+        behind: names among them under which a proxy serves it.
+        root_path: under which a proxy serves it, whether it passes that on or not.
     """
 
-    def __init__(self, app: Callable, local: bool, embed_in: str = ''):
-        self.app, self.local = app, local
+    def __init__(self, app: Callable, hosts: set[str], embed_in: str = '', behind: Sequence[str] = (),
+                 root_path: str = ''):
+        self.app, self.hosts, self.behind, self.root_path = app, hosts, behind, root_path
         self.policy = f'{POLICY} {embed_in}'.strip()   # it ends with who may show the page in a frame
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
@@ -362,6 +397,9 @@ class Guard:
         from starlette.responses import JSONResponse
         if scope['type'] != 'http':
             return
+        if self.root_path and f'{scope["path"]}/'.startswith(f'{self.root_path}/'):
+            path = scope['path'][len(self.root_path):] or '/'
+            scope = {**scope, 'path': path, 'raw_path': path.encode()}
         refusal = self.refusal(scope)
         app = JSONResponse({'error': refusal[1]}, refusal[0]) if refusal else self.app
 
@@ -383,15 +421,18 @@ class Guard:
         host, origin = headers.get('host', ''), headers.get('origin')
         try:
             name, asking = urlsplit(f'//{host}').hostname, urlsplit(origin).netloc if origin else host
+            from_proxy = urlsplit(origin).hostname in self.behind if origin else False   # which may rename the host
         except ValueError:   # such as a bracket without its other
-            name = asking = None
-        if not name or self.local and name not in ('127.0.0.1', 'localhost', '::1'):
-            return 403, 'this page is at http://127.0.0.1 or http://localhost alone; --host lets others in'
+            name, asking, from_proxy = None, None, False
+        if not name or self.hosts and name not in self.hosts:
+            return 403, ('this page is at http://127.0.0.1 or http://localhost alone; --host and --allow_host let '
+                         'others in')
         path, method = scope['path'], scope['method']
         if WORK.fullmatch(path):
             if method != 'POST':
                 return 405, 'not allowed'
-            if asking != host or headers.get('sec-fetch-site', 'same-origin') not in ('same-origin', 'none'):
+            site = headers.get('sec-fetch-site', 'same-origin')
+            if asking != host and not from_proxy or site not in ('same-origin', 'none'):
                 return 403, 'another page may not ask'
             return None
         if not PAGE.fullmatch(path) or '..' in path:
@@ -417,10 +458,11 @@ def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
         examples = find_examples(model)
         served.append(Served(model, examples, describe_start(model, examples, maps.names, names_of(models)), maps))
     app = page_app(Work(served))
-    mount_page(app)
+    mount_page(app, opts.root_path)
     for each in served:
         each.maps.start()
-    return Guard(app, opts.host in ('127.0.0.1', 'localhost', '::1'), opts.embed_in)
+    hosts = {*LOCAL, *opts.allow_host} if opts.host in LOCAL or opts.allow_host else set()
+    return Guard(app, hosts, opts.embed_in, opts.allow_host, opts.root_path)
 
 
 def page_app(work: Work) -> 'FastAPI':
@@ -433,8 +475,8 @@ def page_app(work: Work) -> 'FastAPI':
         Route('/demo/{what}', work.answer, methods=['POST'])])
 
 
-def mount_page(app: 'FastAPI') -> None:
-    """Let Gradio show the page at /."""
+def mount_page(app: 'FastAPI', root_path: str = '') -> None:
+    """Let Gradio show the page at /, which a proxy serves at `root_path`."""
     import gradio
     markup, style, script = (Path(__file__).with_name(f'page.{kind}').read_text(encoding='utf-8')
                              for kind in ('html', 'css', 'js'))
@@ -444,7 +486,7 @@ def mount_page(app: 'FastAPI') -> None:
         gradio.HTML(html_template=f'<style>{style}</style>{markup}', js_on_load=script, apply_default_css=False)
     gradio.mount_gradio_app(app, blocks, '/', footer_links=[], run_history=False, enable_monitoring=False,
                             show_error=False, max_file_size=1, ssr_mode=False, pwa=False, mcp_server=False,
-                            theme=gradio.themes.Base(font=fonts, font_mono=mono))
+                            theme=gradio.themes.Base(font=fonts, font_mono=mono), root_path=root_path or None)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -467,14 +509,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        if host in ('127.0.0.1', 'localhost', '::1', '0.0.0.0', '::'):
+        if host in (*LOCAL, '0.0.0.0', '::'):
             raise BadInput(f'--port {port}: cannot be listened at ({error.strerror}); another program may have it, '
                            f'--port 0 takes a free one') from None
         raise BadInput(f'--host {shown(host, 80)} --port {port}: cannot be listened at ({error.strerror})') from None
     return listener
 
 
-def serve(app: Callable, listener: socket.socket, host: str) -> None:
+def serve(app: Callable, listener: socket.socket, host: str, connections: Connections) -> None:
     """Answer until Ctrl-C."""
     import uvicorn
     port = listener.getsockname()[1]
@@ -487,6 +529,6 @@ def serve(app: Callable, listener: socket.socket, host: str) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # as Ctrl-C: what is open is closed
     settings = uvicorn.Config(app, log_level='error', access_log=False, server_header=False, lifespan='on',
-                              limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=1)
+                              http=bounded_protocol(connections), timeout_graceful_shutdown=1)
     Server(settings).run(sockets=[listener])
     raise KeyboardInterrupt   # nothing else ends it; under load, asyncio may take the signal without raising it again
