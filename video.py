@@ -285,7 +285,7 @@ def translate_video(translator: Translator, reader: Reader, output: Path, keyfra
         count, notes = write_translation(translator, reader, part, output.suffix.lower(), keyframe_styles, opts)
     print(f'{output}: wrote {count} frames of {reader.size[0]}×{reader.size[1]}, '
           f'{count / (time.perf_counter() - start):.3g} frames/s')
-    for line in [*notes, *(f'not kept: {what}' for what in reader.omitted)]:
+    for line in [*reader.notes, *notes, *(f'not kept: {what}' for what in reader.omitted)]:
         print(f'  {line}')
     if reader.faults:
         print(f'{reader.name}: {"; ".join(reader.faults)}; the {count} readable frames are in {shown(output)}',

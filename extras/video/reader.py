@@ -15,6 +15,7 @@ from PIL import Image
 
 from core.errors import BadInput, shown, why_no_file
 from data import MAX_IMAGE_PIXELS, fault_of_size
+from extras.video.colours import describe, to_rgb
 from extras.video.formats import ANIMATIONS, BROADCAST_CONTAINERS, MILLISECOND, error_text, load_av, open_container
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class VideoReader:
     """Reads a video file sequentially with PyAV.
 
     Iteration yields a `Picture` for each frame of the first video stream, and the packets of all audio streams in
-    between, in file order. After the iteration, `faults` lists what could not be read and `omitted` what was ignored.
+    between, in file order. After the iteration, `faults` lists what could not be read, `omitted` what was ignored,
+    and `notes` how colours were read where that is not evident.
 
     Attributes:
         tick: the unit of all picture times, in seconds.
@@ -96,7 +98,7 @@ class VideoReader:
     def __init__(self, path: str | Path, name: str, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0):
         self.av = load_av(name)
         self.path, self.name, self.max_pixels, self.new_size = path, name, max_pixels, new_size
-        self.faults, self.omitted = [], []
+        self.faults, self.omitted, self.notes = [], [], []
         self.container = self._open()
         try:
             self._select_streams()
@@ -219,6 +221,7 @@ class VideoReader:
         image = _to_image(frame, orientation)
         if self.size is None:
             self.size = image.size
+            self.notes += [line for line in [describe(frame)] if line]
             aspect = self.video.sample_aspect_ratio or Fraction(1)
             self.aspect = 1 / aspect if orientation.transposed else aspect
         elif image.size != self.size:
@@ -263,7 +266,7 @@ class AnimationReader:
     def __init__(self, path: str | Path, name: str, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0):
         self.path, self.name = path, name
         self.tick, self.aspect, self.audio_streams = MILLISECOND, Fraction(1), []
-        self.faults, self.omitted = [], []
+        self.faults, self.omitted, self.notes = [], [], []
         self.image = Image.open(path, formats=ANIMATIONS)
         fault = fault_of_size(*self.image.size, max_pixels, new_size)
         if fault:
@@ -323,7 +326,7 @@ def _orientation(frame: 'av.VideoFrame') -> _Orientation:
 def _to_image(frame: 'av.VideoFrame', orientation: _Orientation) -> Image.Image:
     """Convert a decoded frame to an upright RGB image."""
     has_alpha = frame.format.name == 'pal8' or any(component.is_alpha for component in frame.format.components)
-    array = frame.to_ndarray(format='rgba' if has_alpha else 'rgb24')
+    array = frame.to_ndarray(format='rgba') if has_alpha else to_rgb(frame)
     array = array.transpose(1, 0, 2) if orientation.transposed else array
     array = array[::-1 if orientation.up_down else 1, ::-1 if orientation.left_right else 1]
     image = Image.fromarray(np.ascontiguousarray(array))

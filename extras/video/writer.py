@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from core.errors import shown
+from extras.video.colours import BT601, BT709, HD_HEIGHT
 from extras.video.formats import FORMATS, error_text, load_av, open_container
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 DEFAULT_CRF = 16
 DEFAULT_RATE = 25
-HD_HEIGHT = 720                          # from this height on, players assume the colours of BT.709
 MAX_INTERLEAVE_DELTA = 120_000_000       # microseconds
-BT709, BT601, LIMITED_RANGE = 1, 6, 1    # FFmpeg's numbers of colour matrices and of the colour range
+LIMITED_RANGE = 1                        # FFmpeg's number
+EDITABLE = ('mp4', 'mov')                # containers with edit lists
 
 
 class VideoWriter:
@@ -132,7 +133,8 @@ class VideoWriter:
             return None
         try:
             if self._supports(stream):
-                action, output = 'copied', _CopiedAudio(self.container, stream)
+                edits = self.format.container in EDITABLE
+                action, output = 'copied', _CopiedAudio(self.container, stream, edits)
             else:
                 action = f'{stream.codec_context.name} re-encoded'
                 output = _EncodedAudio(self.container, stream, self.format.audio_codec)
@@ -262,16 +264,22 @@ class VideoWriter:
 
 
 class _CopiedAudio:
-    """An audio stream whose packets are copied to another container."""
+    """An audio stream whose packets are copied to another container.
 
-    def __init__(self, container: Any, source: Any):
+    Args:
+        keeps_edits: the container can hold packets that are not played, such as a decoder needs before the first that
+            is. Others would play them: the sound that an edit list cut away would come back, and delay the rest.
+    """
+
+    def __init__(self, container: Any, source: Any, keeps_edits: bool):
+        self.keeps_edits = keeps_edits
         self.stream = container.add_stream_from_template(source)
         self.stream.metadata.update(_metadata(source))
         self.last_dts = None
 
     def convert(self, packet: 'av.Packet | None') -> Iterator['av.Packet']:
         """Yield the packets to write for an input packet; None flushes the stream."""
-        if packet is None:
+        if packet is None or packet.is_discard and not self.keeps_edits:
             return
         if packet.dts is None:
             packet.dts = packet.pts
