@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.device import choose_device
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting
 from core.precision import PRECISIONS
 from data import find_images
@@ -149,12 +149,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def find_test_images(config: dict, opts: argparse.Namespace) -> own_metrics.TestImages:
     """The test images; BadInput that names the flag where there are none."""
-    try:
+    source = f'--data_root {shown(opts.data_root)}:' if opts.data_root else (
+        f'--config {shown(opts.config or opts.checkpoint)}: data_root:')
+    with naming(source):
         return own_metrics.TestImages(config, bool(opts.a2b), opts.num_inputs, opts.seed, opts.dirty_root)
-    except BadInput as error:
-        given = ('data_root', opts.data_root) if opts.data_root else ('config', opts.config or 'missing')
-        source = f'--{given[0]} {shown(given[1])}'
-        raise BadInput(f'{source}: {error}') from None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

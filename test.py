@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting, refuse_same_names
 from data import new_size_of
 from engine.cli import TranslationParser, run_command
@@ -38,10 +38,12 @@ def main(argv: list[str] | None = None) -> None:
     check_code_flags(opts)
     inputs = find_inputs(opts.input)
     translator = open_translator(opts)
-    images = [translator.read(path, translator.source, opts.new_size) for path in inputs]
+    with naming('--input'):
+        images = [translator.read(path, translator.source, opts.new_size) for path in inputs]
     # As in the original: the example is resized as the input is, where the config gives each domain a size of its own.
     size = new_size_of(translator.config, translator.source) if opts.new_size is None else opts.new_size
-    example = translator.read(opts.style, translator.target, size) if opts.style else None
+    with naming('--style'):
+        example = translator.read(opts.style, translator.target, size) if opts.style else None
     codes = given_codes(opts, translator)
     torch.manual_seed(opts.seed)
     if not translator.samples:

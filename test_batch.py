@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from core.device import choose_device
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting, refuse_same_names
 from core.threads import BackgroundCalls, prefetch
 from data import list_folder
@@ -198,7 +198,8 @@ def write_input(image: Input, opts: argparse.Namespace) -> None:
 
 def list_images(folder: str) -> list[Path]:
     """The images to translate; BadInput where two of them would be written to one place."""
-    paths = list_folder(folder)
+    with naming('--input_folder'):
+        paths = list_folder(folder)
     refuse_same_names((path.name for path in paths), f'--input_folder {shown(folder)}')
     return paths
 

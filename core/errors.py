@@ -1,8 +1,10 @@
 """Errors that a user sees: one line on stderr, and an exit status. Imports no PyTorch."""
 import argparse
+import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -16,6 +18,16 @@ class RunEnded(Exception):
     def __init__(self, status: int, line: str):
         super().__init__(line)
         self.status = status
+
+
+@contextlib.contextmanager
+def naming(flag: str) -> Iterator[None]:
+    """Inside, the line of a `BadInput` that names a file alone gets the flag in front that named the file."""
+    try:
+        yield
+    except BadInput as error:
+        line = str(error)
+        raise BadInput(line if line.startswith('-') else f'{flag} {line}') from None
 
 
 class OneLineParser(argparse.ArgumentParser):

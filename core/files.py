@@ -39,7 +39,7 @@ def make_folder(path: str | Path, flag: str) -> Path:
         reason = getattr(error, 'strerror', None) or error
         if path not in made and os.path.isdir(path):
             raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
-        raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason})') from None
+        raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason}); name another') from None
     return path
 
 

@@ -122,7 +122,8 @@ def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
         except ValueError:
             value = low - 1
         if value < low:
-            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is not a whole number of at least {low}')
+            least = f' of at least {low}' if low > -2 ** 62 else ''
+            raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is not a whole number{least}')
         if value > high:
             raise argparse.ArgumentTypeError(f'{shown(repr(text), 80)} is more than {high}')
         return value

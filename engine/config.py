@@ -132,7 +132,7 @@ def _check_section(section: dict, keys: dict[str, Key], schema_name: str, traine
         elif key.default is REQUIRED:
             if not key.trainers or schema_name in key.trainers:
                 needed = f' (needed by --trainer {trainer})' if key.trainers else ''
-                faults.append(f'{prefix}{name}: missing{needed}')
+                faults.append(f'{prefix}{name}: missing{needed}; docs/configuration.md says what it may be')
         elif key.default is not GIVEN_ELSEWHERE:
             section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
     return faults

@@ -177,7 +177,7 @@ def crop_faults(config: dict) -> list[str]:
     sizes = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
     if config['resize'] != 'shorter':
         return []
-    return [f'{name}: {config[name]} is larger than {size} {config[size]}'
+    return [f'{name}: {config[name]} is larger than {size} {config[size]}; lower it, or raise {size}'
             for name in names for size in sizes if min(config[n] for n in names) > config[size]]
 
 

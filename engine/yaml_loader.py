@@ -22,7 +22,7 @@ def read_yaml(path: Path, flag: str = '--config') -> dict:
     named = f'{flag} {shown(path)}'
     fault = why_no_file(path)
     if fault:
-        raise BadInput(f'{named}: {fault}')
+        raise BadInput(f'{named}: {fault}; give a YAML file, as configs/ has them')
     try:
         with open(path, 'rb') as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -48,7 +48,7 @@ def read_yaml(path: Path, flag: str = '--config') -> dict:
     except (yaml.YAMLError, ValueError) as error:
         raise BadInput(f'{named}: not a YAML file: {shown(" ".join(str(error).split()), 200)}') from None
     if not isinstance(config, dict):
-        raise BadInput(f'{named}: holds no "key: value" lines')
+        raise BadInput(f'{named}: holds no "key: value" lines; give a YAML file, as configs/ has them')
     return config
 
 

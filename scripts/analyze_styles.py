@@ -17,7 +17,7 @@ import sys
 
 import _root  # noqa: F401
 
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting
 from data import list_folder
 from engine.cli import DirectionParser, add_new_size, run_command
@@ -39,9 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
-    paths = list_folder(opts.style_folder)
+    with naming('--style_folder'):
+        paths = list_folder(opts.style_folder)
     translator = open_translator(opts)
-    contents = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
+    with naming('--input'):
+        contents = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
     read, codes = encode_all(translator, paths, opts.new_size)
     if len(read) < 2:
         raise BadInput(f'--style_folder {shown(opts.style_folder)}: {len(read)} readable image, a variance wants two')

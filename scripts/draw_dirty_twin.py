@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from core.corruptions import NOISE_PARAMS, add_sketch_noise
-from core.errors import BadInput, OneLineParser, shown
+from core.errors import OneLineParser, naming, shown
 from core.files import make_folder, refuse_overwriting, refuse_same_names
 from data import Transform, list_folder, read_header, read_image
 from engine.cli import at_least, run_command
@@ -28,10 +28,8 @@ def parse_arguments(argv: list[str] | None = None):
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
-    try:
+    with naming('--input'):
         paths = list_folder(opts.input)
-    except BadInput as error:
-        raise BadInput(f'--input {error}') from None
     refuse_same_names((path.name for path in paths), f'--input {shown(opts.input)}')
     folder = make_folder(opts.output, '--output')
     refuse_overwriting([folder / path.name for path in paths], paths, '--output')

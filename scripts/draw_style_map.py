@@ -11,7 +11,7 @@ this one is there at once, and where the pictures are not.
 import _root  # noqa: F401
 from tqdm import tqdm
 
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, refuse_overwriting
 from data import list_folder
 from engine.cli import Parser, add_direction, run_command
@@ -33,7 +33,8 @@ def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
-    paths = list_folder(opts.style_folder)
+    with naming('--style_folder'):
+        paths = list_folder(opts.style_folder)
     translator = open_translator(opts)
     refuse_overwriting(places_of(opts.checkpoint, translator.target), [*paths, *given_files(opts)], '--checkpoint')
     made = make_map(translator, tqdm(paths, unit=' images', disable=None, dynamic_ncols=True), shown(opts.name, 40))

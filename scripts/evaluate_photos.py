@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from core.errors import BadInput
+from core.errors import BadInput, naming, shown
 from core.files import atomic_write, given_files, make_folder, refuse_overwriting
 from data import find_images
 from engine.cli import DirectionParser, add_seed, at_least, run_command
@@ -40,8 +40,10 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'evaluate_photos.py: scikit-image is missing; {INSTALL}')
     refuse_overwriting([Path(opts.output_folder) / REPORT], given_files(opts), '--output_folder')
     translator = open_translator(opts)
-    outlines = {path.stem: path for path in find_images(translator.config, 'test', translator.source)}
-    photographs = {path.stem: path for path in find_images(translator.config, 'test', translator.target)}
+    with naming(f'--config {shown(opts.config or opts.checkpoint)}: data_root:'):
+        domains = (translator.source, translator.target)
+        test_sets = [find_images(translator.config, 'test', domain) for domain in domains]
+    outlines, photographs = ({path.stem: path for path in paths} for paths in test_sets)
     names = sorted(outlines.keys() & photographs.keys())[:opts.num_inputs]
     if len(names) < 4:
         raise BadInput(f'--config {opts.config}: its test set has {len(names)} pairs of the same name; 4 are needed')

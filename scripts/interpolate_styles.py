@@ -27,7 +27,7 @@ import _root  # noqa: F401
 import torch
 from torch import Tensor
 
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting
 from engine.cli import DirectionParser, add_new_size, at_least, run_command
 from engine.methods import METHODS
@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     if not METHODS[opts.trainer].guided:
         raise BadInput(f'--trainer {opts.trainer}: has no style codes to walk through; MUNIT and BicycleGAN have')
     translator = open_translator(opts)
-    images = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
+    with naming('--input'):
+        images = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
     if opts.grid:
         styles = [style for given in opts.grid for style in find_styles(given, translator, '--grid', opts.new_size)]
     else:

@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f'make_sheet.py: {where}{error}', file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:   # a folder that is not there, an ending that says no format
-        print(f'make_sheet.py: --output {shown(opts.output)}: {" ".join(str(error).split())}', file=sys.stderr)
+        why = getattr(error, 'strerror', None) or f'{error}; end the name with .png or .jpg'
+        print(f'make_sheet.py: --output {shown(opts.output)}: {why}', file=sys.stderr)
         return 2
     print(f'wrote {opts.output}')
     return 0

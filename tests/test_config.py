@@ -136,8 +136,9 @@ def test_sizes_are_checked_beside_faults_that_do_not_concern_them():
 
 
 def test_the_trainers_need_different_keys():
-    assert faults('UNIT') == ['recon_kl_w: missing (needed by --trainer UNIT)',
-                              'recon_kl_cyc_w: missing (needed by --trainer UNIT)']
+    named = 'docs/configuration.md says what it may be'
+    assert faults('UNIT') == [f'recon_kl_w: missing (needed by --trainer UNIT); {named}',
+                              f'recon_kl_cyc_w: missing (needed by --trainer UNIT); {named}']
     unit = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_s_w': None, 'recon_c_w': None, 'recon_h_w': 0,
             'gen': {key: value for key, value in config()['gen'].items() if key not in ('mlp_dim', 'style_dim')}}
     assert faults('UNIT', **unit) == []
@@ -154,7 +155,8 @@ def test_each_domain_may_have_a_size_of_its_own():
     assert faults(new_size=None, new_size_a=64, new_size_b=80) == []
     assert faults(new_size=None, new_size_a=64)[0].startswith('new_size: missing')
     assert faults(new_size=None, new_size_a=64, new_size_b=32) == [
-        'crop_image_height: 64 is larger than new_size_b 32', 'crop_image_width: 64 is larger than new_size_b 32']
+        f'crop_image_{side}: 64 is larger than new_size_b 32; lower it, or raise new_size_b'
+        for side in ('height', 'width')]
 
 
 def test_list_mode_needs_all_its_keys():
