@@ -53,6 +53,6 @@ def say_once(line: str, about: str = '') -> None:
     """A line on stderr, unless it (or another `about` the same) was said before: by this process, by the one that it
     was forked from, or by the first of several that train together.
     """
-    if (about or line) not in _SAID and os.environ.get('RANK', '0') == '0':
+    if (about or line) not in _SAID and (os.environ.get('RANK') or '0') == '0':
         _SAID.add(about or line)
         print(line, file=sys.stderr, flush=True)

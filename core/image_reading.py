@@ -270,6 +270,9 @@ def _scaled_colour(file: str | Path | io.BytesIO, image: ImageFile.ImageFile, va
 def _convert(image: Image.Image, channels: int, value_range: Sequence[float] | None, named: str) -> Image.Image:
     if _is_deep(image):
         return _scaled(image, channels, value_range)
+    if image.mode == 'LAB':   # of colours that need no profile, from which Pillow makes no other mode than this
+        image = image.convert('RGB')
+        image.info.pop('icc_profile', None)
     profile, grey = image.info.get('icc_profile'), image.mode in ('1', 'L', 'LA')
     if image.has_transparency_data:
         image = image.convert('RGBA')

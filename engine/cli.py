@@ -1,8 +1,11 @@
 """The command line: the parsers that all commands share, and how a command ends."""
 import argparse
 import contextlib
+import errno
 import os
 import re
+import select
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -49,12 +52,18 @@ class Parser(OneLineParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
         # is taken as a value when there is a space in front.
-        words = sys.argv[1:] if args is None else args
+        words = [_at_home(word) for word in (sys.argv[1:] if args is None else args)]
         words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
         found, rest = super().parse_known_args(words, namespace)
         if found.config is None and not is_safetensors(getattr(found, 'checkpoint', '')):
             found.config = self.default_config
         return found, rest
+
+
+def _at_home(word: str) -> str:
+    """A word with a leading ~ as the user's folder, which shells do for `--flag ~/x` but not for `--flag=~/x`."""
+    flag, value = match.groups() if (match := re.fullmatch(r'(--\w+=)?(~.*)', word, re.DOTALL)) else ('', word)
+    return (flag or '') + os.path.expanduser(value)
 
 
 class DirectionParser(Parser):
@@ -131,6 +140,7 @@ def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit with its status; a user's mistake becomes its line on stderr and status 2."""
+    _open_standard_streams()
     for output in (sys.stdout, sys.stderr):   # a console or log of another encoding must not end a run at a × sign
         if hasattr(output, 'reconfigure'):
             output.reconfigure(errors='replace')
@@ -147,6 +157,10 @@ def run_command(main: Callable[[], int | None]) -> None:
         print('not enough memory for networks and images of this size: lower gen.dim, dis.dim, batch_size, or the size '
               'of the images', file=sys.stderr)
         status = 2
+    except BrokenPipeError:   # who read the output, such as head or a pager, has seen enough
+        if not _is_cut_off(sys.stdout) and not _is_cut_off(sys.stderr):
+            raise
+        status = 128 + signal.SIGPIPE
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
         status = 130
     for output in (sys.stdout, sys.stderr):
@@ -156,3 +170,47 @@ def run_command(main: Callable[[], int | None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     distributed.leave(status)
     sys.exit(status)
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller closed (`>&-`, services, pythonw) to nowhere: Python has None in its place, and the next
+    file that is opened would get its number, and with it all that libraries write there.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        known = getattr(sys, name) is not None
+        if known and (number == 0 or _can_be_written(number)):
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number and (known or not _is_open(number)):
+            os.dup2(nowhere, number)
+        setattr(sys, name, open(nowhere, 'r' if number == 0 else 'w', encoding='utf-8'))
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _can_be_written(number: int) -> bool:
+    """Whether a descriptor is one for writing: a shell may start with its script as number 2."""
+    try:
+        os.write(number, b'')
+    except OSError as error:
+        return error.errno != errno.EBADF
+    return True
+
+
+def _is_cut_off(output: Any) -> bool:
+    """Whether nobody reads any more what is written here."""
+    try:
+        output.flush()
+        poll = select.poll()   # not on Windows, where it is not this error that pipes make
+        poll.register(output.fileno(), 0)
+        return bool(poll.poll(0))
+    except BrokenPipeError:   # what could not be written is still there to be written
+        return True
+    except (AttributeError, OSError, ValueError):
+        return False
