@@ -378,10 +378,12 @@ def _fault_of_workers(error: Exception) -> str:
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach all processes; the main one decides how a run ends, and needs its workers
-    # until its iteration is over. Should it not get to send them home, they go by themselves.
+    # Ctrl-C, a terminal that is closed and a scheduler's SIGTERM reach all processes; the main one decides how a run
+    # ends, and needs its workers until its iteration is over. Should it not get to send them home, they go by
+    # themselves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'alarm'):   # not on Windows, where nothing sends SIGTERM either
+    if hasattr(signal, 'alarm'):   # not on Windows, where nothing sends these either
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 

@@ -2,11 +2,13 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import yaml
@@ -178,3 +180,14 @@ def test_a_clock_that_is_set_back_hides_no_curve(tmp_path, monkeypatch):
             log.add_scalars({'loss': 0.5}, step)
         log.close()
     assert [step for step, _, _ in scalars(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGHUP'), reason='a signal of POSIX')
+def test_a_terminal_that_is_closed_does_not_take_the_workers_along(tmp_path):
+    before = set(psutil.Process().children())
+    batches = data.stream(images(tmp_path), data.EndlessBatches(3, 1, seed=0), num_workers=1)
+    next(batches)
+    for worker in set(psutil.Process().children()) - before:
+        worker.send_signal(signal.SIGHUP)
+    assert all(next(batches).shape == (1, 3, 16, 16) for _ in range(30))
+    batches.close()
