@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
 from core.errors import BadInput, say_once, shown, why_no_file
 from core.image_files import can_read_heif
@@ -29,9 +29,12 @@ SAME_COLOUR = 2   # of 255: a profile that moves no colour further is sRGB's own
 TURNED = (5, 6, 7, 8)   # EXIF orientations that exchange width and height
 ORIENTATION = 0x0112
 
+MAX_TEXT_BYTES = 64 * 2 ** 20   # of the notes in a PNG file, in all: programs that draw put their whole settings there
+
 STDERR = threading.Lock()   # for the thread that turns it off and on again
 
 Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES   # not 1 MiB for each, with a profile
 logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
 
 

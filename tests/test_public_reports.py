@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 import yaml
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from test_config import config
 from tiny import flags, make_model
 
@@ -170,6 +170,19 @@ def test_lab_colours_are_read(tmp_path, capsys, channels):
     found = np.asarray(data.read_image(tmp_path / 'lab.tif', channels), int)
     wanted = np.asarray(colour.convert('RGB' if channels == 3 else 'L'), int)
     assert np.abs(found - wanted).max() <= 1 and capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('count, size, read', [(1, 3 * 2 ** 20, True), (80, 2 ** 20, False)])
+def test_long_notes_in_a_picture_are_passed_over_up_to_a_bound(tmp_path, count, size, read):
+    notes = PngImagePlugin.PngInfo()
+    for i in range(count):
+        notes.add_text(f'note {i}', 'x' * size, zip=True)
+    Image.new('RGB', (8, 8), (200, 60, 30)).save(tmp_path / 'a.png', pnginfo=notes)
+    if read:
+        assert data.read_image(tmp_path / 'a.png', 3).getpixel((0, 0)) == (200, 60, 30)
+        return
+    with pytest.raises(BadInput, match='cannot be read as an image'):
+        data.read_image(tmp_path / 'a.png', 3)
 
 
 def test_a_clock_that_is_set_back_hides_no_curve(tmp_path, monkeypatch):
