@@ -22,6 +22,9 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line on stderr."""
 
     def error(self, message: str):
+        left = message.partition('unrecognized arguments: ')[2]
+        if left and not left.startswith('-') and not os.path.exists(left):   # the rest of "/content/My Drive/data"
+            message += '; a path with spaces belongs in quotes'
         self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
 
 

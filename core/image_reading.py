@@ -87,7 +87,8 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
                     scaled = _scaled_colour(file, image, value_range) if scales else image   # type: ignore[arg-type]
                     return _convert(ImageOps.exif_transpose(scaled), channels, value_range, named)
     except Exception as error:  # decoders raise almost anything when a file is broken
-        reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else '') or str(error) or repr(error)
+        reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else getattr(error, 'strerror', '')
+                  ) or str(error) or repr(error)
         raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
     raise BadInput(f'{named}: {fault}')
 

@@ -63,6 +63,14 @@ def test_the_users_folder_is_known_within_a_flag(monkeypatch):
     assert Parser('').parse_args(['--config', 'a~b']).config == 'a~b'
 
 
+def test_a_path_with_spaces_outside_quotes_is_explained(tmp_path, capsys):
+    for words, explained in (('Drive/data', True), ('--dataroot', False), (str(tmp_path), False)):
+        with pytest.raises(SystemExit):
+            Parser('', 'c.yaml').parse_args(['--config', '/content/My', words])
+        line, = capsys.readouterr().err.splitlines()
+        assert 'unrecognized arguments' in line and ('belongs in quotes' in line) is explained
+
+
 # -- variables of several processes -----------------------------------------------------------------------------------
 
 def test_empty_variables_are_those_of_one_process(monkeypatch, capsys):
@@ -170,6 +178,16 @@ def test_lab_colours_are_read(tmp_path, capsys, channels):
     found = np.asarray(data.read_image(tmp_path / 'lab.tif', channels), int)
     wanted = np.asarray(colour.convert('RGB' if channels == 3 else 'L'), int)
     assert np.abs(found - wanted).max() <= 1 and capsys.readouterr().err == ''
+
+
+def test_a_file_without_permission_says_only_that(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'a.png'))
+
+    (tmp_path / 'a.png').touch()
+    monkeypatch.setattr('PIL.Image.open', refuse)
+    with pytest.raises(BadInput, match=r'a.png: cannot be read as an image \(Permission denied\)'):
+        data.read_image(tmp_path / 'a.png', 3)
 
 
 @pytest.mark.parametrize('count, size, read', [(1, 3 * 2 ** 20, True), (80, 2 ** 20, False)])
