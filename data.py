@@ -40,6 +40,7 @@ DARK = 2 ** 14   # of 16 bits, which hold data of fewer bits where nothing is ab
 SECONDS_AFTER_SIGTERM = 60
 BATCHES_AHEAD = 4   # for each worker
 FILES_LOOKED_FOR = 16   # to tell whether a set is away
+NAMED: set[str] = set()   # faults of files that this process, or the one it was forked from, has named
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -278,7 +279,9 @@ class ImageDataset(Dataset):
         """Remember that a file cannot be used, and name it the first time."""
         if not self.broken[index]:
             self.broken[index] = True
-            print(f'skipped {error}', file=sys.stderr, flush=True)
+            if str(error) not in NAMED:   # by another set of the same files, such as those that are shown
+                NAMED.add(str(error))
+                print(f'skipped {error}', file=sys.stderr, flush=True)
 
     def is_away(self) -> bool:
         """Whether none of the files looked at, spread over the set, can be reached: the folder or its disk is away."""

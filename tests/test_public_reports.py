@@ -180,6 +180,14 @@ def test_lab_colours_are_read(tmp_path, capsys, channels):
     assert np.abs(found - wanted).max() <= 1 and capsys.readouterr().err == ''
 
 
+def test_a_file_that_two_sets_have_is_named_once(tmp_path, capfd):
+    first = images(tmp_path)
+    (tmp_path / '1.png').write_bytes(b'')
+    for dataset in (first, data.ImageDataset(first.paths, 3, first.transform)):
+        assert [dataset[i].shape for i in range(3)] == [(3, 16, 16)] * 3 and dataset.broken.tolist() == [0, 1, 0]
+    assert capfd.readouterr().err.count('skipped') == 1
+
+
 def test_a_file_without_permission_says_only_that(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, 'Permission denied', str(tmp_path / 'a.png'))
