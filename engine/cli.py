@@ -1,11 +1,8 @@
 """The command line: the parsers that all commands share, and how a command ends."""
 import argparse
 import contextlib
-import errno
 import os
 import re
-import select
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +13,7 @@ from core import distributed
 from core.errors import BadInput, OneLineParser, RunEnded, shown
 from core.precision import PRECISIONS
 from core.safetensors_file import is_safetensors
+from core.streams import READER_GONE, flush_standard_streams, is_reader_gone, open_standard_streams
 from data import MAX_IMAGE_PIXELS
 from engine.methods import METHODS
 
@@ -140,7 +138,7 @@ def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit with its status; a user's mistake becomes its line on stderr and status 2."""
-    _open_standard_streams()
+    open_standard_streams()
     for output in (sys.stdout, sys.stderr):   # a console or log of another encoding must not end a run at a × sign
         if hasattr(output, 'reconfigure'):
             output.reconfigure(errors='replace')
@@ -158,59 +156,11 @@ def run_command(main: Callable[[], int | None]) -> None:
               'of the images', file=sys.stderr)
         status = 2
     except BrokenPipeError:   # who read the output, such as head or a pager, has seen enough
-        if not _is_cut_off(sys.stdout) and not _is_cut_off(sys.stderr):
+        if not is_reader_gone():
             raise
-        status = 128 + signal.SIGPIPE
+        status = READER_GONE
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
         status = 130
-    for output in (sys.stdout, sys.stderr):
-        try:
-            output.flush()
-        except OSError:   # Python would try again when it ends, and make another status of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    flush_standard_streams()
     distributed.leave(status)
     sys.exit(status)
-
-
-def _open_standard_streams() -> None:
-    """Open what the caller closed (`>&-`, services, pythonw) to nowhere: Python has None in its place, and the next
-    file that is opened would get its number, and with it all that libraries write there.
-    """
-    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
-        known = getattr(sys, name) is not None
-        if known and (number == 0 or _can_be_written(number)):
-            continue
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number and (known or not _is_open(number)):
-            os.dup2(nowhere, number)
-        setattr(sys, name, open(nowhere, 'r' if number == 0 else 'w', encoding='utf-8'))
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
-def _can_be_written(number: int) -> bool:
-    """Whether a descriptor is one for writing: a shell may start with its script as number 2."""
-    try:
-        os.write(number, b'')
-    except OSError as error:
-        return error.errno != errno.EBADF
-    return True
-
-
-def _is_cut_off(output: Any) -> bool:
-    """Whether nobody reads any more what is written here."""
-    try:
-        output.flush()
-        poll = select.poll()   # not on Windows, where it is not this error that pipes make
-        poll.register(output.fileno(), 0)
-        return bool(poll.poll(0))
-    except BrokenPipeError:   # what could not be written is still there to be written
-        return True
-    except (AttributeError, OSError, ValueError):
-        return False

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from core.errors import BadInput, OneLineParser, shown
 from core.image_reading import read_image
+from core.streams import run
 
 GAP = 4
 LARGEST_CELL = 4096
@@ -58,4 +59,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

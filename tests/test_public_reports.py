@@ -56,6 +56,19 @@ def test_a_reader_that_has_seen_enough_is_no_error(translate, tmp_path, unbuffer
     assert (tmp_path / 'out' / 'output000.jpg').is_file()
 
 
+@pytest.mark.parametrize('closed, status', [('', 141), ('>&-', 0)])
+def test_the_same_holds_for_scripts_without_pytorch(tmp_path, closed, status):
+    images(tmp_path)
+    command = ['bash', '-c', f'exec "$@" {closed}', 'bash', sys.executable, 'scripts/make_sheet.py']
+    flags = ['--output', tmp_path / 'sheet.png', '--row', tmp_path / '0.png', tmp_path / '1.png']
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*command, *flags], cwd=ROOT, stdout=write, stderr=subprocess.PIPE,
+                          env={**os.environ, 'PYTHONUNBUFFERED': '1'})
+    os.close(write)
+    assert (done.returncode, done.stderr) == (status, b'') and (tmp_path / 'sheet.png').is_file()
+
+
 def test_the_users_folder_is_known_within_a_flag(monkeypatch):
     monkeypatch.setenv('HOME', '/home/ada')
     parsed = Parser('').parse_args(['--config=~/c.yaml', '--output_path', '~'])
