@@ -4,6 +4,7 @@ Nothing pairs the domains: file names are free, the counts may differ, and each 
 of its own. `core.image_files` finds files, `core.image_reading` reads them.
 """
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -39,6 +40,7 @@ DARK = 2 ** 14   # of 16 bits, which hold data of fewer bits where nothing is ab
 SECONDS_AFTER_SIGTERM = 60
 BATCHES_AHEAD = 4   # for each worker
 FILES_LOOKED_FOR = 16   # to tell whether a set is away
+NAMED: set[str] = set()   # faults of files that this process, or the one it was forked from, has named
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -249,7 +251,7 @@ class ImageDataset(Dataset):
                  max_pixels: int = MAX_IMAGE_PIXELS, value_range: Sequence[float] | None = None):
         self.paths, self.channels, self.transform = list(paths), channels, transform
         self.max_pixels, self.value_range = max_pixels, value_range
-        self.broken = torch.zeros(len(self.paths), dtype=torch.bool).share_memory_()  # one for all loader workers
+        self.broken = torch.zeros(len(self.paths), dtype=torch.bool)
         self.cache: dict[int, Image.Image] | None = {} if cache == 'ram' else None
         self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
 
@@ -277,7 +279,9 @@ class ImageDataset(Dataset):
         """Remember that a file cannot be used, and name it the first time."""
         if not self.broken[index]:
             self.broken[index] = True
-            print(f'skipped {error}', file=sys.stderr, flush=True)
+            if str(error) not in NAMED:   # by another set of the same files, such as those that are shown
+                NAMED.add(str(error))
+                print(f'skipped {error}', file=sys.stderr, flush=True)
 
     def is_away(self) -> bool:
         """Whether none of the files looked at, spread over the set, can be reached: the folder or its disk is away."""
@@ -319,7 +323,7 @@ def free_memory() -> int:
         free = int(lines['MemAvailable'].split()[0]) * 1024
     except (OSError, KeyError, ValueError):   # not Linux
         return 8 * 2 ** 30
-    return free // int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return free // int(os.environ.get('LOCAL_WORLD_SIZE') or 1)
 
 
 class EndlessBatches:
@@ -360,11 +364,29 @@ def mixed_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), 'big') >> 1
 
 
+NO_SHARED_MEMORY = ('a DataLoader worker has no room for its batches in the shared memory (/dev/shm); give the '
+                    'container more (docker run --shm-size 1g, or --ipc host), or set num_workers: 0')
+TOO_MANY_FILES = ('a DataLoader worker cannot open more files; raise the limit with ulimit -n 4096, or set '
+                  'num_workers: 0')
+
+
+def _fault_of_workers(error: Exception) -> str:
+    """What is wrong in words, where PyTorch names it in a long trace or not at all; else ''."""
+    text = str(error)
+    if 'shared memory' in text or 'torch_' in text and 'o space left' in text or 'Bus error' in text:
+        return NO_SHARED_MEMORY
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:   # reading images needs no other room
+        return NO_SHARED_MEMORY
+    return TOO_MANY_FILES if 'Too many open files' in text else ''
+
+
 def _leave_signals_to_the_main_process(_: int) -> None:
-    # Ctrl-C and a scheduler's SIGTERM reach all processes; the main one decides how a run ends, and needs its workers
-    # until its iteration is over. Should it not get to send them home, they go by themselves.
+    # Ctrl-C, a terminal that is closed and a scheduler's SIGTERM reach all processes; the main one decides how a run
+    # ends, and needs its workers until its iteration is over. Should it not get to send them home, they go by
+    # themselves.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, 'alarm'):   # not on Windows, where nothing sends SIGTERM either
+    if hasattr(signal, 'alarm'):   # not on Windows, where nothing sends these either
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
 
 
@@ -408,6 +430,8 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
                         worker_init_fn=_leave_signals_to_the_main_process)
     found = None
     try:
+        for part in getattr(dataset, 'sets', [dataset]) if num_workers else []:
+            part.broken.share_memory_()   # one for all workers
         found = iter(loader)
         if num_workers and hasattr(signal, 'SIGCHLD'):
             # PyTorch would raise a worker's death wherever the main process happens to be, in mid-iteration. Without
@@ -419,6 +443,10 @@ def stream(dataset: ImageDataset, batches: EndlessBatches, num_workers: int,
     except BadInput as error:   # a worker's comes with its traceback
         line = str(error).strip().splitlines()[-1]
         raise type(error)(line.removeprefix(f'{type(error).__module__}.{type(error).__name__}: ')) from None
+    except (OSError, RuntimeError) as error:
+        if num_workers and (fault := _fault_of_workers(error)):
+            raise RuntimeError(fault) from error
+        raise
     finally:
         if num_workers and found is not None:
             # What was raised holds the iterator for long, and processes that nobody sends home stay for a minute.

@@ -11,8 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from core.errors import BadInput
+from core.errors import BadInput, shown
 
+VARIABLES = ('RANK', 'MASTER_ADDR', 'MASTER_PORT')   # that torchrun sets
 BUCKET_BYTES = 25 * 2 ** 20   # gradients travel in parcels of this size: few enough calls, and little memory beside
 
 
@@ -22,12 +23,23 @@ class OtherProcessEnded(Exception):
 
 def rank() -> int:
     """The number of this process, 0 to world_size() − 1. Process 0 writes the files and shows the bar."""
-    return int(os.environ.get('RANK', 0))
+    return _number_of('RANK', 0)
 
 
 def world_size() -> int:
     """How many processes train together."""
-    return int(os.environ.get('WORLD_SIZE', 1))
+    return _number_of('WORLD_SIZE', 1)
+
+
+def _number_of(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable, '').strip()
+    if not text:   # job scripts set what they do not know to nothing
+        return otherwise
+    try:
+        return int(text)
+    except ValueError:
+        raise BadInput(f'the environment variable {variable} is {shown(repr(text), 80)}, not a number; unset it, or '
+                       f'start with torchrun, which sets it') from None
 
 
 def start(device_name: str) -> str:
@@ -37,19 +49,24 @@ def start(device_name: str) -> str:
         device_name: --device: auto, cpu or cuda. Each process of a machine takes the GPU of its number there.
 
     Raises:
-        BadInput: a device that all processes would share, or fewer GPUs than processes.
+        BadInput: a device that all processes would share, fewer GPUs than processes, or variables that are missing.
     """
     if world_size() == 1:
         return device_name
     if device_name == 'auto':
         device_name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    needed = VARIABLES if device_name == 'cpu' else (*VARIABLES, 'LOCAL_RANK')
+    if missing := [name for name in needed if not os.environ.get(name)]:
+        raise BadInput(f'the environment variable WORLD_SIZE is {world_size()}, but {" and ".join(missing)} '
+                       f'{"is" if len(missing) == 1 else "are"} not set: for several processes, start with torchrun '
+                       f'--nproc_per_node {world_size()}; for one, unset WORLD_SIZE')
     if device_name not in ('cuda', 'cpu'):
         raise BadInput(f'--device {device_name}: several processes would share it; use auto, cuda or cpu')
     if device_name == 'cuda':
-        local, there = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+        local, there = _number_of('LOCAL_RANK', 0), torch.cuda.device_count()
         if local >= there:
-            raise BadInput(f'--nproc_per_node {os.environ["LOCAL_WORLD_SIZE"]}: this machine has {there} GPUs; '
-                           f'start no more processes than that')
+            raise BadInput(f'--nproc_per_node {_number_of("LOCAL_WORLD_SIZE", world_size())}: this machine has {there} '
+                           f'GPUs; start no more processes than that')
         torch.cuda.set_device(local)
         device_name = f'cuda:{local}'
         # NVIDIA's library for what lies on GPUs, gloo for what does not: the signal to stop, the losses of the log.
@@ -65,8 +82,8 @@ def leave(status: int) -> None:
     After gloo a process that ends in the usual way sometimes dies at it, of a race between threads that are no longer
     wanted, and torchrun then reports a failure. Everything is written and closed by now.
     """
-    if world_size() > 1:
-        if status == 0 and dist.is_initialized():
+    if dist.is_initialized():
+        if status == 0:
             dist.destroy_process_group()
         sys.stdout.flush()
         sys.stderr.flush()

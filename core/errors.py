@@ -34,6 +34,9 @@ class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose complaint is one line on stderr."""
 
     def error(self, message: str):
+        left = message.partition('unrecognized arguments: ')[2]
+        if left and not left.startswith('-') and not os.path.exists(left):   # the rest of "/content/My Drive/data"
+            message += '; a path with spaces belongs in quotes'
         self.exit(2, f'{self.prog}: {shown(message)} (see {self.prog} --help)\n')
 
 
@@ -65,6 +68,6 @@ def say_once(line: str, about: str = '') -> None:
     """A line on stderr, unless it (or another `about` the same) was said before: by this process, by the one that it
     was forked from, or by the first of several that train together.
     """
-    if (about or line) not in _SAID and os.environ.get('RANK', '0') == '0':
+    if (about or line) not in _SAID and (os.environ.get('RANK') or '0') == '0':
         _SAID.add(about or line)
         print(line, file=sys.stderr, flush=True)

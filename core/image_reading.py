@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
 from core.errors import BadInput, say_once, shown, why_no_file
 from core.image_files import can_read_heif
@@ -29,9 +29,12 @@ SAME_COLOUR = 2   # of 255: a profile that moves no colour further is sRGB's own
 TURNED = (5, 6, 7, 8)   # EXIF orientations that exchange width and height
 ORIENTATION = 0x0112
 
+MAX_TEXT_BYTES = 64 * 2 ** 20   # of the notes in a PNG file, in all: programs that draw put their whole settings there
+
 STDERR = threading.Lock()   # for the thread that turns it off and on again
 
 Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES   # not 1 MiB for each, with a profile
 logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
 
 
@@ -84,7 +87,8 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
                     scaled = _scaled_colour(file, image, value_range) if scales else image   # type: ignore[arg-type]
                     return _convert(ImageOps.exif_transpose(scaled), channels, value_range, named)
     except Exception as error:  # decoders raise almost anything when a file is broken
-        reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else '') or str(error) or repr(error)
+        reason = (_kind_of(file) if isinstance(error, UnidentifiedImageError) else getattr(error, 'strerror', '')
+                  ) or str(error) or repr(error)
         raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
     raise BadInput(f'{named}: {fault}')
 
@@ -270,6 +274,9 @@ def _scaled_colour(file: str | Path | io.BytesIO, image: ImageFile.ImageFile, va
 def _convert(image: Image.Image, channels: int, value_range: Sequence[float] | None, named: str) -> Image.Image:
     if _is_deep(image):
         return _scaled(image, channels, value_range)
+    if image.mode == 'LAB':   # of colours that need no profile, from which Pillow makes no other mode than this
+        image = image.convert('RGB')
+        image.info.pop('icc_profile', None)
     profile, grey = image.info.get('icc_profile'), image.mode in ('1', 'L', 'LA')
     if image.has_transparency_data:
         image = image.convert('RGBA')

@@ -1,6 +1,7 @@
 """The TensorBoard event files of a run: written during training, and cut back to a snapshot when a run resumes."""
 import contextlib
 import os
+import re
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -123,10 +124,18 @@ def events(folder: Path) -> Iterator[Event]:
     A file that was begun later, by a run that resumed or started again, supersedes what earlier ones say
     of its first step and of all that come after.
     """
-    files = sorted(_beginning(path) for path in _files(folder))
-    for i, (_, _, path) in enumerate(files):
-        superseded = min((first for _, first, _ in files[i + 1:]), default=float('inf'))
+    files = sorted((_number_of(path), *_beginning(path)) for path in _files(folder))
+    for i, (*_, path) in enumerate(files):
+        superseded = min((first for *_, first, _ in files[i + 1:]), default=float('inf'))
         yield from (event for _, _, event in _records(path) if event.step < superseded)
+
+
+def _number_of(path: Path) -> int:
+    """Which of a run's files this is, as its name says: clocks of several machines differ, and are set back. Files
+    that the original wrote have no number, and come first.
+    """
+    match = re.search(r'\.\d+\.(\d+)$', path.name)   # of the process and of the file
+    return int(match[1]) if match else -1
 
 
 def _beginning(path: Path) -> tuple[float, float, Path]:

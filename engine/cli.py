@@ -13,6 +13,7 @@ from core import distributed
 from core.errors import BadInput, OneLineParser, RunEnded, shown
 from core.precision import PRECISIONS
 from core.safetensors_file import is_safetensors
+from core.streams import READER_GONE, flush_standard_streams, is_reader_gone, open_standard_streams
 from data import MAX_IMAGE_PIXELS
 from engine.methods import METHODS
 
@@ -49,12 +50,18 @@ class Parser(OneLineParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         # What begins with a minus is a flag to argparse, single numbers apart. A style code, which is a list of them,
         # is taken as a value when there is a space in front.
-        words = sys.argv[1:] if args is None else args
+        words = [_at_home(word) for word in (sys.argv[1:] if args is None else args)]
         words = [f' {word}' if re.match(r'-[\d.][^,]*,', word) else word for word in words]
         found, rest = super().parse_known_args(words, namespace)
         if found.config is None and not is_safetensors(getattr(found, 'checkpoint', '')):
             found.config = self.default_config
         return found, rest
+
+
+def _at_home(word: str) -> str:
+    """A word with a leading ~ as the user's folder, which shells do for `--flag ~/x` but not for `--flag=~/x`."""
+    flag, value = match.groups() if (match := re.fullmatch(r'(--\w+=)?(~.*)', word, re.DOTALL)) else ('', word)
+    return (flag or '') + os.path.expanduser(value)
 
 
 class DirectionParser(Parser):
@@ -132,6 +139,7 @@ def at_least(low: int, high: int = 2 ** 62) -> Callable[[str], int]:
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit with its status; a user's mistake becomes its line on stderr and status 2."""
+    open_standard_streams()
     for output in (sys.stdout, sys.stderr):   # a console or log of another encoding must not end a run at a × sign
         if hasattr(output, 'reconfigure'):
             output.reconfigure(errors='replace')
@@ -148,12 +156,12 @@ def run_command(main: Callable[[], int | None]) -> None:
         print('not enough memory for networks and images of this size: lower gen.dim, dis.dim, batch_size, or the size '
               'of the images', file=sys.stderr)
         status = 2
+    except BrokenPipeError:   # who read the output, such as head or a pager, has seen enough
+        if not is_reader_gone():
+            raise
+        status = READER_GONE
     except KeyboardInterrupt:   # where nothing is trained yet, there is nothing to save
         status = 130
-    for output in (sys.stdout, sys.stderr):
-        try:
-            output.flush()
-        except OSError:   # Python would try again when it ends, and make another status of it
-            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+    flush_standard_streams()
     distributed.leave(status)
     sys.exit(status)

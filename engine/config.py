@@ -147,14 +147,24 @@ def _check_value(value: Any, key: Key) -> tuple[Any, str]:
     if key.words:
         wanted = ', '.join(key.words) + f' or {wanted}'
     if key.choices:
-        wanted = 'one of ' + ', '.join(map(str, key.choices))
+        wanted = 'one of ' + ', '.join(str(choice).lower() if choice is False or choice is True else str(choice)
+                                       for choice in key.choices)
     converted = _convert(value, key.type)
     if converted is None or (key.choices and converted not in key.choices):
-        return value, f'{shown(repr(value), 80)} is not {wanted}'
+        return value, f'{_as_written(value)} is not {wanted}'
     if key.low is not None and not converted >= key.low or key.high is not None and not converted <= key.high:
         bounds = f'at least {key.low:g}' if key.high is None else f'from {key.low:g} to {key.high:g}'
         return value, f'{shown(repr(value), 80)} is not {bounds}'
     return converted, ''
+
+
+def _as_written(value: Any) -> str:
+    """A value as the config's writer may know it."""
+    if value is None:
+        return 'nothing (an empty value, ~ or null)'
+    if isinstance(value, bool):
+        return 'true (YAML reads yes and on as that)' if value else 'false (YAML reads no and off as that)'
+    return shown(repr(value), 80)
 
 
 def _convert(value: Any, kind: type) -> Any:
@@ -196,9 +206,8 @@ def _check_data_keys(config: dict) -> list[str]:
 def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
     """Whether the images and weights are there, and, of a config that is sound, whether its crops fit."""
     root = config.get('data_root')
-    if root is not None and not os.path.isdir(root):
-        return [f'data_root: {shown(root)}: no such folder; it should hold trainA and trainB, and may hold testA and '
-                f'testB']
+    if root is not None and (fault := _fault_of_root(root)):
+        return [f'data_root: {fault}']
     faults = []
     for split in ('train', 'test'):
         for domain in 'ab':
@@ -221,6 +230,21 @@ def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
         except BadInput as error:
             faults.append(f'vgg_weights: {error}')
     return faults
+
+
+def _fault_of_root(root: str) -> str:
+    """Why no folder of training images can be in `root`; '' if one can."""
+    wanted = 'it should hold trainA and trainB, and may hold testA and testB'
+    if not os.path.isdir(root):
+        place = '' if os.path.isabs(root) else f' in {shown(os.getcwd())}, where the command was started'
+        return f'{shown(root)}: no such folder{place}; {wanted}'
+    if any(os.path.lexists(os.path.join(root, name)) for name in ('trainA', 'trainB')):
+        return ''
+    if os.path.isdir(above := os.path.join(root, os.pardir, 'trainB')):
+        return f'{shown(root)}: {wanted}; the folder above it does ({shown(os.path.dirname(os.path.realpath(above)))})'
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    holds = f'it holds {", ".join(shown(name, 40) for name in folders[:6])}{", …" * (len(folders) > 6)}'
+    return f'{shown(root)}: {wanted}; {holds if folders else "it holds no folders"}'
 
 
 def _check_crops(config: dict, domain: str, paths: Sequence[Path]) -> list[str]:

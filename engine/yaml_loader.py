@@ -1,4 +1,5 @@
 """Reading a YAML file of plain values, each fault in one line."""
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,24 @@ def read_yaml(path: Path, flag: str = '--config') -> dict:
         line = text[:error.position].count('\n') + 1
         raise BadInput(f'{named}: not a YAML file: line {line}: holds the character U+{error.character:04X}') from None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark, problem = _explain(error)
         place = f'line {mark.line + 1}: ' if mark else ''
-        raise BadInput(f'{named}: not a YAML file of plain values: {place}'
-                       f'{shown(error.problem or error.context, 200)}') from None
+        raise BadInput(f'{named}: not a YAML file of plain values: {place}{shown(problem, 200)}') from None
     except (yaml.YAMLError, ValueError) as error:
         raise BadInput(f'{named}: not a YAML file: {shown(" ".join(str(error).split()), 200)}') from None
     if not isinstance(config, dict):
         raise BadInput(f'{named}: holds no "key: value" lines; give a YAML file, as configs/ has them')
     return config
+
+
+def _explain(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
+    """Where a fault is, and what it is, with what to do about the commonest ones."""
+    mark, problem = error.problem_mark or error.context_mark, str(error.problem or error.context)
+    if problem == "could not find expected ':'":   # noticed a line later
+        return error.context_mark or mark, f'{problem} and a space behind it'
+    hints = {"found character '\\t'": 'a tab; YAML takes spaces only', 'found unknown escape':
+             'write paths of Windows with / or in single quotes'}
+    return mark, problem + ''.join(f' ({hint})' for start, hint in hints.items() if problem.startswith(start))
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -87,6 +97,10 @@ class _PlainLoader(yaml.SafeLoader):
             if ':' in node.value:   # 1:30 is 90 in YAML 1.1
                 raise self._fault(node, f'{node.value} would be read as a number to the base 60; write it in quotes, '
                                         f'or as a decimal number')
+
+            if node.tag.endswith(':int') and re.fullmatch(r'[-+]?0[0-7_]+', node.value):   # 032 is 26 in YAML 1.1
+                raise self._fault(node, f'{node.value} would be read as a number to the base 8; leave out the zero in '
+                                        f'front')
 
     def _check_keys(self, node: yaml.MappingNode) -> None:
         lines: dict[str, int] = {}

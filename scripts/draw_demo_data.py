@@ -23,6 +23,7 @@ from pathlib import Path
 import _root  # noqa: F401
 
 from core.errors import BadInput, OneLineParser
+from core.streams import run
 from extras.drawn_data.dataset import (
     FAMILIES,
     MAX_SIZE,
@@ -82,4 +83,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from core.errors import BadInput, OneLineParser, shown
 from core.files import refuse_overwriting
 from core.image_reading import read_image
+from core.streams import run
 
 GAP = 4
 LARGEST_CELL = 4096
@@ -63,4 +64,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from core.errors import BadInput, OneLineParser
 from core.image_files import list_folder
 from core.image_reading import read_image
+from core.streams import run
 
 
 def split_pair(path, output_a, output_b, quality):
@@ -120,4 +121,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run(main)

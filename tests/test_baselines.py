@@ -439,7 +439,7 @@ def test_a_short_config_gets_the_published_values():
 @pytest.mark.parametrize('name, changes, said', [
     ('CycleGAN', {'input_dim_a': 1}, 'identity_w: 5 gives the generator into A'),
     ('BicycleGAN', {'batch_size': 3}, 'batch_size: 3 is not even'),
-    ('CycleGAN', {'cuda_graphs': True}, 'cuda_graphs: True is not one of False'),
+    ('CycleGAN', {'cuda_graphs': True}, 'cuda_graphs: true (YAML reads yes and on as that) is not one of false'),
     ('CycleGAN', {'recon_s_w': 1}, 'recon_s_w: unknown key'),
     ('BicycleGAN', {'pool_size': 50}, 'pool_size: unknown key'),
     ('CycleGAN', {'lr_policy': 'step'}, "lr_policy: 'step' is not one of linear, constant"),

@@ -94,7 +94,7 @@ def test_a_missing_key_of_a_section_is_named_with_it(section, keys):
     ({'lr': 0}, 'lr: 0 is not at least'),
     ({'lr': float('nan')}, 'lr: nan is not a number'),
     ({'lr': [1]}, 'lr: [1] is not a number'),
-    ({'batch_size': True}, 'batch_size: True is not a whole number'),
+    ({'batch_size': True}, 'batch_size: true (YAML reads yes and on as that) is not a whole number'),
     ({'batch_size': 1.5}, 'batch_size: 1.5 is not a whole number'),
     ({'batch_size': 0}, 'batch_size: 0 is not at least 1'),
     ({'beta1': 1.0}, 'beta1: 1.0 is not from 0 to'),
