@@ -8,6 +8,7 @@
 """
 import glob
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -82,6 +83,8 @@ def find_inputs(given: list[str]) -> list[str]:
             raise BadInput(f'--input {shown(path)}: is a folder; test_batch.py --input_folder translates one')
         is_pattern = glob.has_magic(path) and not os.path.exists(path)
         matches = sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
+        if re.match('[a-z]+://', path):
+            raise BadInput(f'--input {shown(path)}: an address; download the image first, and give the file')
         if not matches:
             raise BadInput(f'--input {shown(path)}: no file matches this pattern')
         paths += [match for match in matches if not os.path.isdir(match)]

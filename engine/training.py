@@ -4,6 +4,7 @@
 """
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import time
@@ -345,8 +346,8 @@ class TrainingLoop:
             if 'DataLoader worker' not in str(error):
                 raise
             self.save_snapshot()
-            raise self._ended(3, f'a process that reads images has died after step {self.step} '
-                                 f'({str(error).splitlines()[0]})') from None
+            raise self._ended(3, f'step {self.step}: the processes that read images cannot go on: '
+                                 f'{str(error).splitlines()[0]}') from None
         finally:
             self.batches_read.close()
             if raised := sys.exc_info()[1]:
@@ -364,7 +365,7 @@ class TrainingLoop:
         run.end(step, 'finished')
         run.say(f'finished {step} iterations, {self.clock.share_waiting():.0%} of the time waiting for data\n'
                 f'  pictures     {run.folder / "index.html"}\n'
-                f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {run.logs}')
+                f'  checkpoints  {run.checkpoints}\n  TensorBoard  tensorboard --logdir {shlex.quote(str(run.logs))}')
         return 0
 
     def names_of_last_batches(self, count: int) -> str:
@@ -443,13 +444,16 @@ class Clock:
 
 
 class StopSignal:
-    """Remembers SIGINT, SIGTERM or SIGUSR1, so that the iteration ends before the run does; a second SIGINT kills."""
+    """Remembers SIGINT, SIGTERM, SIGUSR1 or SIGHUP, so that the iteration ends before the run does; a second SIGINT
+    kills. SIGHUP, which a closed terminal sends, stays without effect where nohup has made it so.
+    """
 
     def __init__(self):
         self.number, self.parent = 0, os.getppid()
-        for name in ('SIGINT', 'SIGTERM', 'SIGUSR1'):
-            if hasattr(signal, name):   # the last not on Windows
-                signal.signal(getattr(signal, name), self._remember)
+        for name in ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'):
+            number = getattr(signal, name, None)   # Windows has not all of them
+            if number and (name != 'SIGHUP' or signal.getsignal(number) != signal.SIG_IGN):
+                signal.signal(number, self._remember)
 
     def asked(self) -> int:
         """The signal that asks the run to stop, or 0. Processes whose torchrun was killed take that for SIGTERM."""
