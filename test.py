@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.jpg' for i in range(len(styles))]
     of_input = [] if opts.output_only else ['input.jpg']
+    names, of_input = ([Path(name).with_suffix(f'.{opts.format or "jpg"}').name for name in of_kind]
+                       for of_kind in (names, of_input))
     stems = [f'{Path(path).stem}_' for path in inputs] if len(inputs) > 1 else ['']
     read, folder = [*inputs, *given_files(opts)], Path(opts.output_folder)
     refuse_overwriting([folder / (stem + name) for stem in stems for name in names + of_input], read, '--output_folder')
@@ -68,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, picture in zip(names + of_input, outputs, strict=True):
             write_output(to_bytes(to_picture(picture, opts.normalize)), folder / (stem + name))
     print(f'{folder}: wrote {stems[0]}{names[0]}' + (f' … {stems[-1]}{names[-1]}' if len(stems + names) > 2 else '')
-          + (f' and {stems[0]}input.jpg' if of_input else ''))
+          + (f' and {stems[0]}{of_input[0]}' if of_input else ''))
 
 
 def find_inputs(given: list[str]) -> list[str]:

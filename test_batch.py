@@ -45,6 +45,8 @@ def parse_arguments(argv: list[str] | None = None):
     parser = TranslationParser('Translate every image of a folder, each with several styles.', seed=1,
                                config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--input_folder', required=True, help='the images, searched recursively')
+    parser.add_argument('--keep_folders', action='store_true',
+                        help='write the outputs into subfolders as those of the inputs, not all into one folder')
     parser.add_argument('--compute_IS', action='store_true', help='print the Inception Score of the outputs')
     parser.add_argument('--compute_CIS', action='store_true', help='print their Conditional Inception Score')
     parser.add_argument('--inception_a', default='', help='classifier of domain A, for --a2b 0')
@@ -66,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
                        f'the saved codes give the same outputs again')
     paths = list_images(opts.input_folder)
+    refuse_same_names((str(name_of(path, opts)) for path in paths), f'--input_folder {shown(opts.input_folder)}')
     inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
     translator = open_translator(opts, device)
     if inception is not None:
@@ -73,13 +76,15 @@ def main(argv: list[str] | None = None) -> int:
     styles = given_codes(opts, translator)
     opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)
-    written = [folder / path.name for folder in output_folders for path in paths]
+    written = [folder / name_of(path, opts) for folder in output_folders for path in paths]
     if not opts.output_only:
-        written += [Path(opts.output_folder) / f'input{i:03d}.jpg' for i in range(len(paths))]
+        written += [Path(opts.output_folder) / f'input{i:03d}.{opts.format or "jpg"}' for i in range(len(paths))]
     inputs = [*paths, *given_files(opts)]
     refuse_overwriting(written, inputs, '--output_folder')
     refuse_overwriting(filter(None, [opts.save_styles]), inputs, '--save_styles')
 
+    for folder in {path.parent for path in written} - {*output_folders, Path(opts.output_folder)}:
+        make_folder(folder, '--output_folder')
     torch.manual_seed(opts.seed)
     if opts.save_styles:
         styles = translator.draw_styles(opts.num_style) if styles is None else styles
@@ -129,7 +134,7 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
             pixels, ready = to_host(to_bytes(to_picture(outputs, opts.normalize)))
             for image, pictures in zip(batch, pixels, strict=True):
                 for folder, picture in zip(output_folders, pictures, strict=True):
-                    beside.call(write_output, picture, folder / image.path.name, ready)
+                    beside.call(write_output, picture, folder / name_of(image.path, opts), ready)
                 if not opts.output_only:
                     beside.call(write_input, image, opts)
             if inception is not None:
@@ -193,15 +198,19 @@ def batches(images: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
 def write_input(image: Input, opts: argparse.Namespace) -> None:
     """Write an input as it was read beside the outputs."""
     write_output(to_bytes(to_picture(image.values, opts.normalize)),
-                 Path(opts.output_folder) / f'input{image.position:03d}.jpg')
+                 Path(opts.output_folder) / f'input{image.position:03d}.{opts.format or "jpg"}')
+
+
+def name_of(path: Path, opts: argparse.Namespace) -> Path:
+    """Where the outputs of an input go within the folder of a style."""
+    name = path.relative_to(opts.input_folder) if opts.keep_folders else Path(path.name)
+    return name.with_suffix(f'.{opts.format}') if opts.format else name
 
 
 def list_images(folder: str) -> list[Path]:
-    """The images to translate; BadInput where two of them would be written to one place."""
+    """The images to translate. Raises BadInput."""
     with naming('--input_folder'):
-        paths = list_folder(folder)
-    refuse_same_names((path.name for path in paths), f'--input_folder {shown(folder)}')
-    return paths
+        return list_folder(folder)
 
 
 def load_classifier(opts):

@@ -5,8 +5,8 @@
 
 MUNIT wants the encoded styles s' of a domain's images to be distributed as the prior N(0, 1) (paper, section 3.2).
 After short trainings on few images they are not: some directions of the style code are hardly used, and what is sampled
-there is a style that no image has. A style code lies between two linear layers: the last of the style encoder, and the first
-of the MLP. With mean m and covariance C of the styles of a domain's training images, this script makes them
+there is a style that no image has. A style code lies between two linear layers: the last of the style encoder, and the
+first of the MLP. With mean m and covariance C of the styles of a domain's training images, this script makes them
 
     encoder: s' -> T (s' - m),  T = C^(-1/2)        MLP: the inverse before its first layer
 

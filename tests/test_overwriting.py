@@ -150,3 +150,31 @@ def test_outputs_of_every_format_are_close_to_what_was_computed(tmp_path, ending
     with Image.open(path) as written:
         found = torch.tensor(list(written.convert('RGB').tobytes())).view(64, 64, 3)
     assert (found - picture.mul(255).add(0.5).byte().movedim(0, 2).int()).abs().max() <= most
+
+
+@pytest.mark.parametrize('form', ['png', 'webp', 'jpg'])
+def test_the_format_of_outputs_can_be_chosen(model, tmp_path, form):
+    test_command.main([*flags(model, input=model['inputs'] / '0.png', output_folder=tmp_path / 'one', num_style=1,
+                              format=form)])
+    assert {path.name for path in (tmp_path / 'one').iterdir()} == {f'output000.{form}', f'input.{form}'}
+    test_batch_command.main([*flags(model, input_folder=model['inputs'], output_folder=tmp_path / 'many', num_style=1,
+                                    num_workers=0, format=form)])
+    assert {path.name for path in (tmp_path / 'many_00').iterdir()} == {f'0.{form}', f'1.{form}'}
+    assert {path.name for path in (tmp_path / 'many').iterdir()} == {f'input000.{form}', f'input001.{form}'}
+    for path in (tmp_path / 'one/output000', tmp_path / 'many_00/1', tmp_path / 'many/input000'):
+        with Image.open(f'{path}.{form}') as image:
+            assert image.format == form.upper().replace('JPG', 'JPEG')
+
+
+def test_subfolders_are_kept_where_asked_for_and_same_names_need_that(model, tmp_path, capsys):
+    save_noise(model['inputs'] / 'sub' / 'deep' / '0.png', seed=5)
+    batch = flags(model, input_folder=model['inputs'], output_folder=tmp_path / 'out', num_style=2, num_workers=0)
+    assert '2 images are called 0.png' in complaint(capsys, test_batch_command.main, *batch)
+    test_batch_command.main([*batch, '--keep_folders', '--output_only'])
+    for folder in ('out_00', 'out_01'):
+        found = {str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob('*') if path.is_file()}
+        assert found == {'0.png', '1.png', 'sub/deep/0.png'}
+    assert (tmp_path / 'out_00/0.png').read_bytes() != (tmp_path / 'out_00/sub/deep/0.png').read_bytes()
+    shutil.copyfile(model['inputs'] / '0.png', model['inputs'] / '0.bmp')
+    line = complaint(capsys, test_batch_command.main, *batch, '--keep_folders', '--format', 'png')
+    assert '2 images are called 0.png' in line
