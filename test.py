@@ -19,6 +19,7 @@ from data import new_size_of
 from engine.cli import TranslationParser, run_command
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
+from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import open_translator
 from utils import to_bytes, to_picture, write_output
 
@@ -29,6 +30,7 @@ def parse_arguments(argv: list[str] | None = None):
                         "pattern such as 'shoes/*.jpg', outputs are called NAME_output000.jpg")
     parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
     add_code_flags(parser)
+    add_tile_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -39,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     check_code_flags(opts)
     inputs = find_inputs(opts.input)
     translator = open_translator(opts)
+    check_tile_flags(opts, translator)
     with naming('--input'):
         images = [translator.read(path, translator.source, opts.new_size) for path in inputs]
     # As in the original: the example is resized as the input is, where the config gives each domain a size of its own.
@@ -66,7 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         write_codes(styles, opts.save_styles, '--save_styles')
 
     for stem, image in zip(stems, images, strict=True):
-        outputs = [*translator.translate(image, styles), *(image if of_input else ())]
+        outputs = [*translate_in_tiles(translator, image, styles, opts.tile, opts.tile_overlap)[0],
+                   *(image if of_input else ())]
         for name, picture in zip(names + of_input, outputs, strict=True):
             write_output(to_bytes(to_picture(picture, opts.normalize)), folder / (stem + name))
     print(f'{folder}: wrote {stems[0]}{names[0]}' + (f' … {stems[-1]}{names[-1]}' if len(stems + names) > 2 else '')

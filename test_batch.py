@@ -25,6 +25,7 @@ from core.threads import BackgroundCalls, prefetch
 from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
+from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once
 from utils import to_bytes, to_host, to_picture, write_output
 
@@ -57,6 +58,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--num_workers', type=at_least(0), default=min(8, os.cpu_count() or 1),
                         help='threads that read images, and as many that write them; 0: all in turn')
     add_code_flags(parser)
+    add_tile_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     refuse_same_names((str(name_of(path, opts)) for path in paths), f'--input_folder {shown(opts.input_folder)}')
     inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
     translator = open_translator(opts, device)
+    check_tile_flags(opts, translator)
     if inception is not None:
         inception.to(device)
     styles = given_codes(opts, translator)
@@ -130,7 +133,7 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
             if translator.device.type == 'cuda':
                 images = images.pin_memory()
             styles = None if batch[0].styles is None else torch.stack([image.styles for image in batch])
-            outputs = translator.translate_batch(images, styles, at_once)
+            outputs = translate_in_tiles(translator, images, styles, opts.tile, opts.tile_overlap, at_once)
             pixels, ready = to_host(to_bytes(to_picture(outputs, opts.normalize)))
             for image, pictures in zip(batch, pixels, strict=True):
                 for folder, picture in zip(output_folders, pictures, strict=True):
