@@ -21,8 +21,10 @@ from core.noise import Noise, NoiseTape
 from engine import cuda_graph
 from engine.config import check_config, load_config
 from engine.cuda_graph import WARM_UP, GraphedUpdate
-from engine.methods import trainer_class
+from engine.methods import trainer_class, translator_class
+from engine.translator import make_translator
 from trainer import MUNIT_Trainer, UNIT_Trainer
+from utils import to_bytes, to_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {'gen': {'dim': 4, 'n_res': 1, 'mlp_dim': 8}, 'dis': {'dim': 4, 'n_layer': 2, 'num_scales': 2}}
@@ -109,6 +111,21 @@ def test_the_baselines_keep_to_their_device(meta, name):
     assert all(value.is_meta for value in trainer.update(x_a, x_b).values())
 
 
+@pytest.mark.parametrize('method', ['MUNIT', 'UNIT'])
+def test_translation_keeps_to_its_device(tmp_path, method):
+    """Images are read, and styles drawn, on the CPU."""
+    config = config_with(**SMALL, recon_kl_w=0.01, recon_kl_cyc_w=0.01)
+    torch.save({name: net.state_dict() for name, net in translator_class(method).networks(config, method).items()},
+               tmp_path / 'gen.pt')
+    translator = make_translator(config, tmp_path / 'gen.pt', True, method, torch.device('meta'), 'bf16')
+    images, styles = torch.rand(3, 3, 50, 70), translator.draw_styles(2) if translator.samples else None
+    outputs = translator.translate_batch(images, styles, 64 * 64)
+    assert outputs.is_meta and outputs.shape == (3, 2 if translator.samples else 1, 3, 50, 70)
+    assert to_bytes(to_picture(outputs)).is_meta
+    if method == 'MUNIT':
+        assert translator.encode_style(images[:1]).is_meta
+
+
 def test_the_standard_update_launches_a_bounded_number_of_kernels(meta):
     """2,431 before edges, AdaIN parameters and losses had gradients of their own."""
     config = load_config(ROOT / 'configs' / 'edges2shoes_folder.yaml')
@@ -193,7 +210,9 @@ def assert_alike(found: list[dict], wanted: list[dict]) -> None:
 
 
 @pytest.mark.parametrize('trainer_cls, changes', [
-    (MUNIT_Trainer, {}), (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01})])
+    (MUNIT_Trainer, {}), (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01}),
+    # The penalty is due in the fourth and eighth iteration: beside the recording, and in its place.
+    (MUNIT_Trainer, {'dis': {**GRAPHED['dis'], 'augment': 'color,cutout', 'r1_w': 0.1, 'r1_every': 4}})])
 def test_a_graph_learns_what_single_operations_learn(fake_cuda, trainer_cls, changes):
     """Noise, the falling learning rate and the growing share of the averages reach a graph that was recorded once."""
     made, made_by = fake_cuda
@@ -256,7 +275,10 @@ def test_the_tape_draws_what_the_generator_of_the_cpu_draws():
 @pytest.mark.slow
 def test_an_update_is_compiled_once_whatever_the_learning_rate():
     """Traced as the compiler does it, without the making of kernels, which takes minutes on a CPU."""
-    config = config_with(gen={'n_res': 1, 'dim': 4}, dis={'n_layer': 2, 'num_scales': 1, 'dim': 4}, step_size=3)
+    config = config_with(gen={'n_res': 1, 'dim': 4}, step_size=3, grad_clip='auto', ema_decay=0.9, dirty='a',
+                         log_styles=True, recon_x_cyc_w=1, precision='bf16',
+                         dis={'n_layer': 2, 'num_scales': 1, 'dim': 4, 'augment': 'color,translation,cutout',
+                              'r1_w': 0.1, 'r1_every': 3})
     torch._dynamo.reset()
     trainer = filled_trainer(MUNIT_Trainer, config)
     trainer.compile_step(backend='aot_eager')
