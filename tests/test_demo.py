@@ -461,6 +461,7 @@ def test_bodies_that_never_end_do_not_keep_others_from_the_model(server):
     for one in opened:
         with contextlib.suppress(ConnectionError):   # closed already, for a newer one
             one.sendall(head)
+    time.sleep(1.1)   # until then, they might only be in the queue of the network
     begin = time.monotonic()
     assert request(server, '/demo/translate', asked())[0] == 200
     assert time.monotonic() - begin < 10

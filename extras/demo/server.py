@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +43,7 @@ LOCAL = ('127.0.0.1', 'localhost', '::1')
 MOST_BYTES = 20 * 2 ** 20     # of a request
 MOST_WAITING = 8              # requests at once, the one that is computed included: each may hold MOST_BYTES
 SECONDS_TO_SEND = 20          # a request's body, from its first byte to its last
+SECONDS_OF_HASTE = 1          # for a body while others wait
 MOST_CONNECTIONS = 100
 MOST_OF_ONE_ADDRESS = 32      # of them; a browser opens six
 # What a browser fetches for the page; all else that Gradio answers to, uploads and files among it, stays shut.
@@ -232,7 +234,7 @@ class Work:
     def __init__(self, served: list[Served]):
         self.served = served
         self.waiting, self.turn = 0, asyncio.Lock()
-        self.reading: list[asyncio.Future] = []   # requests that have not come whole yet, the oldest first
+        self.reading: dict[asyncio.Future, float] = {}   # requests that have not come whole yet, and since when
 
     def of(self, query: Mapping[str, str]) -> Served:
         """What a request is for. Raises BadInput."""
@@ -261,17 +263,15 @@ class Work:
         """One of `WORK`: its answer as JSON or PNG, or a status of 400 and above with {'error': what to tell}."""
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse, Response
-        if self.waiting >= MOST_WAITING and self.reading:
-            self.reading.pop(0).cancel()
-        elif self.waiting >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING and not self._make_room():
             return JSONResponse({'error': f'the model is busy: {self.waiting} requests wait for it; try again in a '
                                           f'moment'}, 503, {'Retry-After': '1'})
         self.waiting += 1
         reading = asyncio.ensure_future(read_body(request))
-        self.reading.append(reading)
+        self.reading[reading] = time.monotonic()
         try:
             body = await reading
-            self.reading.remove(reading)
+            self.reading.pop(reading, None)
             async with self.turn:
                 if await request.is_disconnected():   # nobody waits for it any more
                     return Response(status_code=499)
@@ -284,9 +284,16 @@ class Work:
             return JSONResponse({'error': 'another request took the place of this one, which came too slowly'}, 503)
         finally:
             self.waiting -= 1
-            if reading in self.reading:
-                self.reading.remove(reading)
+            self.reading.pop(reading, None)
         return Response(answer, media_type='image/png') if isinstance(answer, bytes) else JSONResponse(answer)
+
+    def _make_room(self) -> bool:
+        """Turn the request away that has been coming for the longest time; False where none takes long."""
+        for reading, since in self.reading.items():
+            if not reading.done() and time.monotonic() - since > SECONDS_OF_HASTE:
+                del self.reading[reading]
+                return reading.cancel()
+        return False
 
     def do(self, what: str, query: Mapping[str, str], body: bytes) -> bytes | dict[str, Any]:
         """What one request asks for. Raises BadInput where it asks for what there is not."""
