@@ -129,16 +129,16 @@ def main(argv: list[str] | None = None) -> None:
         rows += fid_figures(fid, ten_outputs, images, opts.seed)
     if classifier:
         rows += score_figures(classifier, model, images, opts.seed)
-    told = style_table(model, untrained, images) if images.has_colours and model.method.guided else None
+    styles = style_table(model, untrained, images) if images.has_colours and model.method.guided else None
     left_out += own_left_out(images, opts)
-    if told and told.explained is None:
-        dimensions = len(told.correlations)
+    if styles and styles.explained is None:
+        dimensions = len(styles.correlations)
         left_out.append(f'explained variance of true factors: left out: {len(images.targets)} real test pictures are '
                         f'too few for {dimensions} style dimensions, which would explain anything; {dimensions + 2} do')
 
     settings = describe(opts, images, device)
-    print_table(rows, told, settings, left_out)
-    write_json(folder / 'figures.json', rows, told, settings, left_out)
+    print_table(rows, styles, settings, left_out)
+    write_json(folder / 'figures.json', rows, styles, settings, left_out)
     write_sheet(folder / 'sheet.png', ten_outputs.rows, images)
     if images.dirty_twins:
         write_sheet(folder / 'sheet_dirty.png', of_dirty.rows, images)
@@ -414,7 +414,7 @@ def describe(opts: argparse.Namespace, images: own_metrics.TestImages, device: t
             **({'encoder_noise': True} if opts.encoder_noise else {})}
 
 
-def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+def print_table(rows: list[Figure], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
     """The figures, their definitions, and what was left out."""
     def cell(value: float | None) -> str:
         return f'{value:10.4f}' if value is not None else f'{"–":>10}'
@@ -427,13 +427,13 @@ def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, lef
     for number, row in enumerate(rows, start=1):
         better = f'  {row.better} is better' if row.better else ''
         print(f'{row.name:{width}}  {cell(row.model)}{cell(row.real)}{cell(row.untrained)}  [{number}]{better}')
-    if told:
+    if styles:
         print('\nCorrelation of style dimensions with true factors, of the real test pictures:')
         print(' ' * 12 + ''.join(f'{name:>11}' for name in ground_truth.FACTORS))
-        for number, line in enumerate(told.correlations.tolist()):
+        for number, line in enumerate(styles.correlations.tolist()):
             print(f'dimension {number:2}' + ''.join(f'{value:11.2f}' for value in line))
-        if told.explained is not None and told.explained_untrained is not None:
-            for name, line in (('explained', told.explained), ('untrained', told.explained_untrained)):
+        if styles.explained is not None and styles.explained_untrained is not None:
+            for name, line in (('explained', styles.explained), ('untrained', styles.explained_untrained)):
                 print(f'{name:12}' + ''.join(f'{value:11.2f}' for value in line.tolist()))
             print("(explained: share of a factor's variance that all dimensions tell of a picture left out)")
     print()
@@ -444,7 +444,7 @@ def print_table(rows: list[Figure], told: StyleTable | None, settings: dict, lef
         print(line)
 
 
-def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+def write_json(path: Path, rows: list[Figure], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
     """All of it as JSON; each figure with what it was measured with.
 
     Raises:
@@ -452,9 +452,9 @@ def write_json(path: Path, rows: list[Figure], told: StyleTable | None, settings
     """
     common = {key: settings[key] for key in ('resolution', 'seed', 'num_inputs')}
     content = {'settings': settings, 'figures': [{**row._asdict(), **common} for row in rows], 'left_out': left_out}
-    if told:
+    if styles:
         content['style_factors'] = {'factors': ground_truth.FACTORS, **{
-            key: value.tolist() for key, value in told._asdict().items() if value is not None}}
+            key: value.tolist() for key, value in styles._asdict().items() if value is not None}}
     try:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     except OSError as error:

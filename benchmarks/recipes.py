@@ -3,9 +3,10 @@
     python benchmarks/recipes.py --iterations 2000 --output benchmarks/results/recipes.json
     python benchmarks/recipes.py --rows plain dis.init --seeds 1 2 3
 
-Every row is `configs/edges2shirts64_folder.yaml` with the changes below it, trained from the same seed for as many
-iterations, and measured by `scripts/evaluate_photos.py` on the test pairs. Minutes are those of this machine, beside
-whatever else runs on it. The JSON is written after each row; a second call goes on with what is missing.
+Every row is `configs/edges2shirts64_folder.yaml` with the original's first weights of the discriminators and the
+changes below, trained from the same seed for as many iterations, and measured by `scripts/evaluate_photos.py` on the
+test pairs. Minutes are those of this machine and of whatever else it runs. The JSON is written after each row; a second
+call goes on with what is missing.
 """
 import argparse
 import copy
@@ -54,7 +55,7 @@ def measure(name: str, seed: int, opts: argparse.Namespace) -> dict:
     """Train a row, or go on with it, and measure it."""
     folder = Path(opts.work) / f'{name.replace(" ", "_").replace(",", "")}_{seed}'
     folder.mkdir(parents=True, exist_ok=True)
-    config = changed(yaml.safe_load(CONFIG.read_text()), ROWS[name])
+    config = changed(yaml.safe_load(CONFIG.read_text()), {'dis.init': 'gaussian', **ROWS[name]})
     file = folder / 'recipe.yaml'
     file.write_text(yaml.safe_dump(config))
     start = time.monotonic()

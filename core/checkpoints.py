@@ -16,6 +16,7 @@ from core import safetensors_file
 from core.checkpoint_kinds import describe, kind_of, kind_of_file, unwrap, unwrap_single
 from core.checkpoint_scan import Foreign, Refused, scan
 from core.errors import BadInput, say_once, shown
+from core.files import replacing
 from core.run_state import is_finite
 from core.wrong_files import why_no_checkpoint, why_not_there
 
@@ -45,10 +46,9 @@ def put_file(content: dict, path: Path, flag: str) -> None:
     Raises:
         BadInput: it cannot be written.
     """
-    beside = path.with_name(path.name + '.part')
     try:
-        write_file(content, beside)
-        os.replace(beside, path)
+        with replacing(path) as temporary:
+            write_file(content, temporary)
     except OSError as error:
         raise BadInput(f'{flag} {shown(path)}: cannot be written ({error.strerror or error})') from None
 

@@ -89,18 +89,31 @@ def part_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path`. The file written there replaces `path` when the block ends without an
+    error, and is removed otherwise.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = part_of(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A file that is written beside `path`, and takes its place when the block ends well; else it is taken away.
+    """The same as `replacing`, for a file that the user named.
 
     Raises:
         BadInput: it cannot be written.
     """
-    beside = part_of(path)
     try:
-        yield beside
-        os.replace(beside, path)
+        with replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise BadInput(f'{shown(path)}: cannot be written ({error.strerror or error})') from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """losses.csv of a run: what TensorBoard's log holds in numbers, a row for each logged step, for any spreadsheet."""
 import csv
-import os
 from pathlib import Path
+
+from core.files import replacing
 
 STEP = 'step'
 
@@ -45,15 +46,10 @@ class LossTable:
             return [row for row in csv.DictReader(file) if None not in row and None not in row.values()]
 
     def _write(self, rows: list[dict[str, str]]) -> None:
-        beside = self.path.with_name(self.path.name + '.part')
-        try:
-            with open(beside, 'w', newline='', encoding='utf-8') as file:
-                writer = csv.DictWriter(file, [STEP, *self.names], restval='', extrasaction='ignore')
-                writer.writeheader()
-                writer.writerows(rows)
-            os.replace(beside, self.path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with replacing(self.path) as temporary, open(temporary, 'w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, [STEP, *self.names], restval='', extrasaction='ignore')
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def _text(value: float) -> str:

@@ -62,8 +62,8 @@ def seal_of(content: dict) -> int:
     """A checksum of the values in a state: of one that was changed and written again, it is another one."""
     checksum = 0
     for name, value in leaves({key: value for key, value in content.items() if key not in NOT_SEALED}):
-        told = f'{value.dtype}{tuple(value.shape)}{_sum_of_bits(value)}' if isinstance(value, Tensor) else repr(value)
-        checksum = zlib.crc32(f'{name}={told}\n'.encode('utf-8', 'backslashreplace'), checksum)
+        text = f'{value.dtype}{tuple(value.shape)}{_sum_of_bits(value)}' if isinstance(value, Tensor) else repr(value)
+        checksum = zlib.crc32(f'{name}={text}\n'.encode('utf-8', 'backslashreplace'), checksum)
     return checksum
 
 

@@ -4,7 +4,6 @@ Of several processes that train together only the first writes; the others call 
 """
 import contextlib
 import itertools
-import os
 import shutil
 import statistics
 import sys
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from core import distributed, snapshots, trackers
 from core.device import peak_memory
 from core.errors import BadInput, shown
-from core.files import DISK_FAULTS, make_folder
+from core.files import DISK_FAULTS, make_folder, replacing
 from core.loss_table import LossTable
 from core.tensorboard_log import Log, cut_back
 from engine.config import load_config
@@ -291,12 +290,8 @@ class RunFolder:
 
 def _write_grid(grid: Tensor, path: Path) -> None:
     """Write a grid so that it is there whole or as it was."""
-    beside = path.with_suffix('.part.jpg')
-    try:
-        write_picture(grid, beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        write_picture(grid, temporary)
 
 
 def _claim(file) -> bool:
@@ -337,6 +332,5 @@ def _write_config(source: Path, target: Path, overrides: dict) -> None:
             if key == 'data_root':
                 kept = [line for line in kept if not line.startswith(('data_folder_', 'data_list_'))]
             lines = [*kept, yaml.safe_dump({key: value}).strip() + '   # from the command line']
-    beside = target.with_name(target.name + '.part')
-    beside.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    os.replace(beside, target)
+    with replacing(target) as temporary:
+        temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.errors import BadInput, shown, why_no_file
-from core.files import make_folder
+from core.files import make_folder, replacing
 from engine.methods import METHODS
 from engine.translator import Translator
 
@@ -91,12 +91,10 @@ def write_codes(codes: Tensor, path: str | Path, flag: str) -> None:
     path = Path(path)
     make_folder(path.parent, flag)
     lines = [code_text(code) for code in codes]
-    beside = path.with_name(f'{path.name}.part')
     try:
-        beside.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-        os.replace(beside, path)
+        with replacing(path) as temporary:
+            temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
     except (OSError, ValueError) as error:
-        beside.unlink(missing_ok=True)
         raise BadInput(f'{flag} {shown(path)}: cannot be written ({getattr(error, "strerror", error)})') from None
 
 

@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
     written = [folder / name for name in ('styles.json', 'components.png', 'map.json', 'map.png')]
     refuse_overwriting(written, [*paths, *given_files(opts)], '--output_folder')
 
-    told = describe_space(space)
+    summary = describe_space(space)
     write_text({'checkpoint': opts.checkpoint, 'domain': translator.target, 'style_folder': opts.style_folder,
-                **told}, folder / 'styles.json')
+                **summary}, folder / 'styles.json')
     write_output(sweep(translator, space, contents), folder / 'components.png')
     names = [path.relative_to(opts.style_folder).as_posix() for path in read]
     write_text(map_of(space, names, codes), folder / 'map.json')
     write_output(draw_map(translator, space, read, opts.new_size), folder / 'map.png')
-    print_table(told)
+    print_table(summary)
     print(f'{folder}: wrote styles.json, components.png, map.png, map.json')
     if len(read) < len(paths):
         print(f'--style_folder {opts.style_folder}: {len(paths) - len(read)} of {len(paths)} images could not be read '
@@ -67,15 +67,15 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if len(read) < len(paths) else 0
 
 
-def print_table(told: dict) -> None:
+def print_table(summary: dict) -> None:
     """The figures of `describe_space` for the screen."""
-    chance = told['by_chance']
-    print(f'{told["images"]} styles; of N(0, 1), means would be 0 ± {chance["mean"]:.2g} and deviations 1 ± '
+    chance = summary['by_chance']
+    print(f'{summary["images"]} styles; of N(0, 1), means would be 0 ± {chance["mean"]:.2g} and deviations 1 ± '
           f'{chance["deviation"]:.2g}')
-    print(f'mean length {told["mean_length"]:.3g}; of N(0, 1), about {told["length_of_samples"]:.3g}')
+    print(f'mean length {summary["mean_length"]:.3g}; of N(0, 1), about {summary["length_of_samples"]:.3g}')
     print('number      mean  deviation      component  variance  explained  together')
     together = 0.0
-    for i, (number, component) in enumerate(zip(told['numbers'], told['components'], strict=True), start=1):
+    for i, (number, component) in enumerate(zip(summary['numbers'], summary['components'], strict=True), start=1):
         together += component['explained']
         print(f'{i:6d}  {number["mean"]:8.3f}  {number["deviation"]:9.3f}      {i:9d}  {component["variance"]:8.3g}  '
               f'{component["explained"]:8.1%}  {together:8.1%}')

@@ -31,7 +31,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from core import snapshots
 from core.errors import BadInput, RunEnded, shown
-from core.files import make_folder
+from core.files import make_folder, replacing
 from data import list_folder
 from engine.cli import run_command
 from engine.config import check_config, read_yaml
@@ -259,10 +259,9 @@ class Table:
                                f'name another output: in the budget, or move {shown(self.output)} away')
             return path
         make_folder(path.parent, 'output:')
-        beside = path.with_suffix('.part')
-        beside.write_text(f'# Written by scripts/table1.py: {row.name}, seed {seed}\n'
-                          + yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True), encoding='utf-8')
-        os.replace(beside, path)
+        with replacing(path) as temporary:
+            temporary.write_text(f'# Written by scripts/table1.py: {row.name}, seed {seed}\n'
+                                 + yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True), encoding='utf-8')
         return path
 
     def checkpoints(self, row: Row, seed: int) -> dict[int, Path]:
@@ -369,9 +368,8 @@ def draw_sheet(lines: list[tuple[str, list[Path]]], columns: int, size: int, pat
                 shorter = min(image.size)
                 image = image.convert('RGB').crop((0, 0, shorter, shorter)).resize((size, size))
                 sheet.paste(image, (label + column * size, top))
-    beside = path.with_name('sheet.part.png')
-    sheet.save(beside)
-    os.replace(beside, path)
+    with replacing(path) as temporary:
+        sheet.save(temporary)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -526,8 +524,8 @@ def write_table(output: Path, budget: dict, results: list[dict], left_out: list[
         shoes_quality, shoes, bags_quality, bags = paper(row)
         lines.append('| ' + ' | '.join([name, *(cell(row, column) for column in columns),
                                         f'{shoes_quality} / {shoes}', f'{bags_quality} / {bags}']) + ' |')
-    told = findings(results)
-    lines += ['', STANDS_IN, '', "**The paper's findings here.**", '', *(f'- {line}' for line in told)]
+    found = findings(results)
+    lines += ['', STANDS_IN, '', "**The paper's findings here.**", '', *(f'- {line}' for line in found)]
     lines += ['', '**Left out.**', '', *(f'- {line}' for line in left_out)] if left_out else []
     _write(output / 'table.md', '\n'.join(lines) + '\n')
 
@@ -537,14 +535,13 @@ def write_table(output: Path, budget: dict, results: list[dict], left_out: list[
                'rows': [{**row, 'figures': {name: spread._asdict() for name, spread in row['figures'].items()},
                          'along': {step: {name: spread._asdict() for name, spread in figures.items()}
                                    for step, figures in row['along'].items()}} for row in results],
-               'findings': told, 'left_out': left_out}
+               'findings': found, 'left_out': left_out}
     _write(output / 'table.json', json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + '.part')
-    beside.write_text(text, encoding='utf-8')
-    os.replace(beside, path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
 
 
 def draw_curves(results: list[dict], path: Path) -> bool:

@@ -239,10 +239,10 @@ def test_maps_are_made_of_what_is_found_and_the_page_is_told_why_not(model, tmp_
     maps = style_map.Maps(model.source.checkpoint, model.digest, {'b': model.translators['a2b'],
                                                                   'a': model.translators['b2a']},
                           threading.Lock(), demo_server.find_map_pictures(opts, model.config))
-    assert maps.told == {'a': {'done': 0, 'of': 0}, 'b': {'done': 0, 'of': 0}}
+    assert maps.states == {'a': {'done': 0, 'of': 0}, 'b': {'done': 0, 'of': 0}}
     maps._make()
-    assert maps.told['b']['map']['images'] == 3 and maps.told['a'] == {'why': '--style_folder holds no trainA'}
-    json.dumps(maps.told)
+    assert maps.states['b']['map']['images'] == 3 and maps.states['a'] == {'why': '--style_folder holds no trainA'}
+    json.dumps(maps.states)
     find = demo_server.find_map_pictures(demo_server.parse_arguments([]), model.config)
     assert 'not on this machine' in refusal(find, 'b')
 

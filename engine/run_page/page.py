@@ -26,6 +26,7 @@ from typing import Any
 
 from PIL import Image
 
+from core.files import replacing
 from core.tensorboard_log import events, scalars_of
 from engine.config_keys import GIVEN_ELSEWHERE, REQUIRED, Key
 from engine.methods import METHODS, schema_of
@@ -277,12 +278,8 @@ def find_pictures(folder: Path) -> dict[str, list[int]]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole or as it was."""
-    beside = path.with_name(path.name + '.part')
-    try:
-        beside.write_text(text, encoding='utf-8', errors='replace')   # a name may hold bytes that are no text
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8', errors='replace')   # a name may hold bytes that are no text
 
 
 @functools.cache

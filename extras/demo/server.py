@@ -220,7 +220,7 @@ class Served(NamedTuple):
     """A model, and what the page has of it."""
     model: DemoModel
     examples: dict[str, list[Path]]
-    told: dict[str, Any]   # by `describe_start`
+    description: dict[str, Any]   # by `describe_start`
     maps: Maps
 
 
@@ -245,14 +245,14 @@ class Work:
 
     async def start(self, request: 'Request') -> 'Response':
         """What `describe_start` says."""
-        return self._told(request, lambda served: served.told)
+        return self._describe(request, lambda served: served.description)
 
     async def map(self, request: 'Request') -> 'Response':
         """The map of a domain's styles, or how far it is made, or why there is none."""
         domain = request.path_params['domain']
-        return self._told(request, lambda served: served.maps.told.get(domain, {'why': 'this model has none'}))
+        return self._describe(request, lambda served: served.maps.states.get(domain, {'why': 'this model has none'}))
 
-    def _told(self, request: 'Request', what: Callable[[Served], dict]) -> 'Response':
+    def _describe(self, request: 'Request', what: Callable[[Served], dict]) -> 'Response':
         from starlette.responses import JSONResponse
         try:
             return JSONResponse(what(self.of(request.query_params)))
@@ -473,7 +473,7 @@ def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
 
 
 def page_app(work: Work) -> 'FastAPI':
-    """The application without its page; libraries are told to keep to themselves before they are loaded."""
+    """The application without its page; no library reports to its makers."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1', HF_HUB_OFFLINE='1')
     from fastapi import FastAPI
     from starlette.routing import Route

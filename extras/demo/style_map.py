@@ -172,7 +172,7 @@ class Maps:
     def __init__(self, checkpoint: str, digest: Callable[[], str], translators: dict[str, Translator],
                  lock: contextlib.AbstractContextManager, find: Callable[[str], list[Path]], anew: bool = False):
         self.translators, self.lock, self.find = translators, lock, find
-        self.told: dict[str, dict[str, Any]] = {}
+        self.states: dict[str, dict[str, Any]] = {}
         self.names: dict[str, str] = {}   # of the domains, as far as maps beside the checkpoint say
         self._missing = []
         for domain, translator in translators.items():
@@ -180,9 +180,9 @@ class Maps:
             if made:
                 self.names[domain] = shown(made.get('name', ''), 40)
             if made and not anew:
-                self.told[domain] = {'map': for_page(made)}
+                self.states[domain] = {'map': for_page(made)}
             else:
-                self.told[domain] = {'done': 0, 'of': 0}
+                self.states[domain] = {'done': 0, 'of': 0}
                 self._missing.append((domain, why))
 
     def start(self) -> None:
@@ -198,11 +198,12 @@ class Maps:
                     if len(paths) > MOST_PICTURES else paths
 
                 def tell(done: int, domain: str = domain, of: int = len(paths)) -> None:
-                    self.told[domain] = {'done': done, 'of': of}
+                    self.states[domain] = {'done': done, 'of': of}
 
                 made = make_map(self.translators[domain], paths, tell=tell, lock=self.lock)
-                self.told[domain] = {'map': for_page(made)} if made else {'why': 'fewer than two pictures can be read'}
+                self.states[domain] = {'map': for_page(made)} if made else {
+                    'why': 'fewer than two pictures can be read'}
             except BadInput as error:
-                self.told[domain] = {'why': why or str(error)}
+                self.states[domain] = {'why': why or str(error)}
             except Exception as error:   # the thread has nobody else to tell
-                self.told[domain] = {'why': f'it could not be made ({shown(repr(error), 120)})'}
+                self.states[domain] = {'why': f'it could not be made ({shown(repr(error), 120)})'}

@@ -76,11 +76,11 @@ def describe_space(space: Space) -> dict:
 
 def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Tensor:
     """The sheet of the components as bytes (H, W, 3), with each of the contents (1, C, H, W)."""
-    told = describe_space(space)['components']
+    components = describe_space(space)['components']
     steps = torch.tensor(SWEEP, dtype=torch.float64)[:, None]
     rows = [[None, None, *(f'{step:+g}' if step else 'mean' for step in SWEEP)]]
     for content in contents:
-        for i, component in enumerate(told):
+        for i, component in enumerate(components):
             codes = space.mean + steps * space.variances[i].sqrt() * space.directions[i]
             outputs = translator.translate(content, codes.float()[:, :, None, None])
             rows.append([None if i else content[0], f'{i + 1}\n{component["explained"]:.0%}', *outputs.cpu()])
@@ -133,9 +133,10 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
         (left, top), (right, bottom) = at(prior + torch.tensor([-radius, radius])), at(prior + torch.tensor(
             [radius, -radius]))
         pen.ellipse([left, top, right, bottom], outline='#c04020')
-    told = describe_space(space)['components'] + [{'explained': 0.0}]
-    pen.text((8, MAP_SIDE - 26), f'component 1 ({told[0]["explained"]:.0%}) to the right, component 2 '
-             f'({told[1]["explained"]:.0%}) up; circles: N(0, 1) at 1 and 2 deviations', fill='#404040', font=font)
+    components = describe_space(space)['components'] + [{'explained': 0.0}]
+    first, second = (component['explained'] for component in components[:2])
+    pen.text((8, MAP_SIDE - 26), f'component 1 ({first:.0%}) to the right, component 2 ({second:.0%}) up; circles: '
+             f'N(0, 1) at 1 and 2 deviations', fill='#404040', font=font)
     return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(MAP_SIDE, MAP_SIDE, 3)
 
 
