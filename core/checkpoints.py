@@ -1,4 +1,4 @@
-"""Files of weights: written whole, read without executing anything, and told apart when they are the wrong ones."""
+"""Checkpoint files: written atomically, read without executing anything, and checked against the networks."""
 import io
 import os
 import pickle

@@ -29,7 +29,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def name_of_device(device: torch.device) -> str:
-    """The device and what it is called, as far as the system says it."""
+    """The device and its model name, if the system reports one."""
     if device.type == 'cuda':
         return f'{device}, {torch.cuda.get_device_name(device)}'
     called = platform.processor()

@@ -78,7 +78,7 @@ def list_folder(folder: str | Path, follow_links: bool | None = None, recursive:
 
 
 class _Search:
-    """What is in a folder: the images' `paths`, and how many entries of which kind were passed over."""
+    """The contents of a folder: `paths` of the images, and counts of the skipped entries by kind."""
 
     def __init__(self, folder: Path, follow_links: bool, recursive: bool):
         self.paths: list[Path] = []

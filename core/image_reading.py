@@ -236,7 +236,7 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
-    """Whether a file has three channels of 16 bits, of which Pillow keeps the upper 8."""
+    """Whether a file has three channels of 16 bits each. Pillow keeps only the upper 8 bits of these."""
     return image.mode == 'RGB' and any(_raw_mode(tile).startswith('RGB;16') for tile in image.tile)
 
 
@@ -246,7 +246,7 @@ def _raw_mode(tile: Any) -> str:
 
 
 def _values_of_deep_colour(file: str | Path | io.BytesIO, image: ImageFile.ImageFile) -> np.ndarray:
-    """The values (H, W, 3), 0 to 65535, of which `image` is to give the upper bytes."""
+    """The values (H, W, 3) from 0 to 65535; `image` holds their upper bytes."""
     with _opened(file) as again:
         # The lower bytes are the upper ones of the same file, read as of the other order of bytes.
         own = 'L' if sys.byteorder == 'little' else 'B'
@@ -325,7 +325,7 @@ def _in_srgb(image: Image.Image, profile: bytes, grey: bool, named: str) -> Imag
 
 @functools.lru_cache(16)
 def _transform_of(profile: bytes) -> tuple[str, Any, str]:
-    """The mode that a colour profile is for, what takes its colours to sRGB (None: they are), and what is wrong."""
+    """The mode that a colour profile applies to, its transform to sRGB (None if it is sRGB), and its fault or ''."""
     try:
         from PIL import ImageCms
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))

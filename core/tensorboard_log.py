@@ -16,14 +16,14 @@ from tensorboardX.proto.summary_pb2 import Summary
 # A record: length of the data, checksum of that, the data, their checksum.
 LENGTH_AND_CHECKSUM, CHECKSUM = 12, 4
 SETTINGS = ('_hparams_/', 'config/')   # tags that every run writes when it starts or resumes
-OUTERMOST, BINS = 10, 200              # of histograms; what lies further out counts in the last bins
+OUTERMOST, BINS = 10, 200              # of histograms; values beyond OUTERMOST are counted in the last bins
 
 
 class Log:
     """Writes scalars, pictures, histograms and settings at once, without the thread of tensorboardX's own writer.
 
-    That thread dies unheard on a full disk, and whoever waits for it then waits for ever; and what it still held when
-    a run was killed is lost.
+    That thread ends silently when the disk is full, after which waiting for it never returns; and events that it has
+    not written yet are lost when a run is killed.
 
     Args:
         folder: where its file goes.

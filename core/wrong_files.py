@@ -1,4 +1,4 @@
-"""Why a file is no checkpoint: what came in its place, and what to do. And which checkpoints there are instead."""
+"""Explain why a file is not a checkpoint, what to do about it, and which checkpoints exist nearby."""
 import json
 import os
 import re

@@ -8,7 +8,7 @@ from core.precision import PRECISIONS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 
 REQUIRED = object()
-GIVEN_ELSEWHERE = None   # a default for keys of which a rule below says when they are needed
+GIVEN_ELSEWHERE = None   # the default of keys that are needed only under conditions, which other rules check
 WIDEST = 2 ** 16   # beyond it, building the networks would fail in ways that name no key
 SIZE_KEYS = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
 

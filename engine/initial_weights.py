@@ -1,4 +1,4 @@
-"""--init_from: the weights that a new run starts from, of a checkpoint that fits, or as far as it fits."""
+"""--init_from: start a new run from the weights of a checkpoint, or from those of its tensors that fit."""
 import os
 import re
 from argparse import Namespace

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class Method(NamedTuple):
-    """A way to translate: where its classes are, and what of it there is to ask for."""
+    """A method of translation: the modules of its classes, and what it supports."""
     trainer: str                 # module and class, loaded when they are needed
     translator: str
     schema: str                  # an `engine.config_keys.Schema`, which checks its configs

@@ -70,7 +70,7 @@ def _drawn_apart(root: Path) -> bool:
 class PairDataset(Dataset):
     """Pairs as tensors (C_a + C_b, H, W) in [-1, 1], flipped and cropped alike. By `Draw`.
 
-    A pair of which a file cannot be read, or whose pictures have different sizes after resizing, is named on stderr
+    A pair with an unreadable file, or whose pictures have different sizes after resizing, is named on stderr
     once, marked in the sets' `broken`, and another is drawn in its place.
 
     Args:

@@ -1,6 +1,5 @@
-"""Around the training loop: data and its order, faults, signals, and what is written when.
-
-`train.py` states the loop; everything here is what a long run needs beside it.
+"""What a long run needs around the training loop in `train.py`: data and its order, faults, signals, and the schedule
+of logs, pictures and snapshots.
 """
 import contextlib
 import os

@@ -72,7 +72,7 @@ def pixels_at_once(device: torch.device, batch_size: int) -> int:
 class Translator:
     """Content from the source domain's generator, style and image from the target domain's.
 
-    `source_gen` keeps its content encoder alone, `target_gen` its decoder and what gives the style.
+    `source_gen` keeps only its content encoder; `target_gen` keeps its decoder, style encoder and MLP.
 
     Args:
         config: as `config.load_config` returns it.

@@ -1,11 +1,10 @@
-"""The page of a run: outputs/NAME/index.html, and run.js beside it, which holds its data.
+"""The page of a run: outputs/NAME/index.html, and next to it run.js, which holds the data of the page.
 
     python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME      # of a finished, copied or earlier run
 
-The page asks no server and no other host for anything: it opens from a copied folder. A page that was opened as a file
-may not read other files, but it may load scripts, so the data is one: `showRun({…})`. While the run goes on the page
-loads it anew, and what its reader has set stays. index.html holds nothing that time tells apart: two runs that did the
-same have the same one.
+The page needs no server and no network: it works when the folder is copied. A browser lets a page that was opened as a
+file load scripts, but not read other files, so the data is a script: `showRun({…})`. During a run, the page reloads this
+script and keeps the settings of its reader. index.html contains no times: equal runs have equal files.
 """
 import base64
 import functools
@@ -228,7 +227,7 @@ def _default_of(trainer: str, name: str) -> Any:
 
 @functools.cache
 def versions() -> list[tuple[str, str]]:
-    """What a run is computed with, as far as it says so: names and versions."""
+    """Names and versions of the software that computes a run, where they can be found out."""
     found = [('Python', platform.python_version())]
     for name in ('torch', 'torchvision', 'numpy'):
         try:
@@ -284,7 +283,7 @@ def replace_text(path: Path, text: str) -> None:
 
 @functools.cache
 def _parts_of_page() -> tuple[str, str, str]:
-    """Style and script of the page, and what its security policy says: it loads what lies beside it, and no more."""
+    """The style sheet, the script and the security policy of the page, which may load only files of its own folder."""
     style, script = (Path(__file__).with_name(f'page.{ending}').read_text(encoding='utf-8') for ending in ('css', 'js'))
     checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return style, script, (f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
@@ -292,7 +291,7 @@ def _parts_of_page() -> tuple[str, str, str]:
 
 
 def page_of(folder: Path, data: dict[str, Any]) -> str:
-    """index.html of a run whose pictures lie in `folder`/images: the latest ones, and what shows the rest."""
+    """The index.html of a run with pictures in `folder`/images: the latest pictures, and the script for the rest."""
     style, script, policy = _parts_of_page()
     name, over = html.escape(data['name']), data['state'] != 'running'
     split, postfix, step = _latest(data)
