@@ -2,9 +2,9 @@
 
     python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME      # of a finished, copied or earlier run
 
-The page needs no server and no network: it works when the folder is copied. A browser lets a page that was opened as a
-file load scripts, but not read other files, so the data is a script: `showRun({…})`. During a run, the page reloads this
-script and keeps the settings of its reader. index.html contains no times: equal runs have equal files.
+The page needs no server and no network: it works when the folder is copied. A browser lets a page that was opened as
+a file load scripts, but not read other files, so the data is a script: `showRun({…})`. During a run, the page reloads
+this script and keeps the settings of its reader. index.html contains no times: equal runs have equal files.
 """
 import base64
 import functools
