@@ -55,8 +55,10 @@ def train(config: Path, out: Path, *arguments, **options) -> subprocess.Complete
 
 
 def begin(config: Path, out: Path, *arguments) -> subprocess.Popen:
+    # Tests that run under nohup would hand its deafness to SIGHUP on.
     return subprocess.Popen(command(config, out, *arguments), cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, start_new_session=True)
+                            stderr=subprocess.PIPE, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:

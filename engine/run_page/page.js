@@ -317,9 +317,11 @@
     if (!seen.length) return null;
     const at = share => seen[Math.round(share * (seen.length - 1))];
     let low = at(0.002), high = at(0.998);
-    if (set.log) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
+    // A constant, such as a learning rate, whose smoothed values differ by rounding.
+    const constant = high - low <= 1e-6 * Math.max(Math.abs(low), Math.abs(high));
+    if (set.log) return constant ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
     if (low >= 0 && low < 0.4 * high) low = 0;
-    if (low === high) return [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
+    if (constant) return [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
     return [low === 0 ? 0 : low - 0.05 * (high - low), high + 0.05 * (high - low)];
   }
 
