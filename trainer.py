@@ -66,11 +66,11 @@ def adversarial_loss(scores: list[Tensor], real: bool, gan_type: str, of_generat
 
 
 def gradient_penalty(dis: MsImageDis, real: Tensor) -> Tensor:
-    """R1 (Mescheder et al., 2018), for a discriminator that scores patches: the squared norm of the gradient of a
-    patch's score in the real images (N, C, H, W), mean over patches and images, summed over the scales.
+    """R1 (Mescheder et al., 2018), for a discriminator that scores patches: the mean over images (N, C, H, W) of the
+    squared norm of the gradient of a patch's score, where all scales' scores are added.
 
-    One backward pass does for all patches: the gradient of their sum is divided by the root of their number, which is
-    exact where patches do not overlap.
+    One backward pass covers all patches: the sum of a scale's P scores is divided by √P, so that patches that do not
+    overlap contribute the mean of their squared norms.
     """
     with without_autocast(real.device):
         real = real.detach().float().requires_grad_()
