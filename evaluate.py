@@ -1,10 +1,10 @@
-"""Measure one direction of a model: a table on the screen, the same as JSON, and a sheet of pictures.
+"""Evaluate one translation direction of a model; write a table, the same as JSON, and a contact sheet of outputs.
 
     python evaluate.py --config configs/demo_drawn_small.yaml --checkpoint gen_00003000.pt --a2b 1 \\
         --output_folder outputs/evaluation
 
-Figures whose libraries or weights are not there are left out, each with a line that says what is missing and where it
-goes; nothing is downloaded. `pip install -r requirements/eval.txt` brings the libraries.
+Nothing is downloaded. A metric whose library or weights are missing is left out, and a message says what is missing
+and where to put it. `pip install -r requirements/eval.txt` installs the libraries.
 """
 import argparse
 import hashlib
@@ -31,26 +31,28 @@ from extras.metrics.deep_metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPI
 from extras.metrics.image_features import expected_coverage
 from utils import picture_grid, to_bytes, to_picture, write_output
 
-LPIPS_PAIRS = 19                 # of an input's outputs (paper, section 5.3)
-SCORE_SAMPLES = 100              # of an input's outputs, for IS and CIS
+LPIPS_PAIRS = 19                 # pairs of outputs per input (paper, section 5.3)
+SCORE_SAMPLES = 100              # outputs per input for IS and CIS
 SHEET_ROWS, SHEET_SAMPLES = 8, 6
 EXPENSIVE = ('lpips', 'fid', 'scores')
 
 
-class Figure(NamedTuple):
-    """A row of the table."""
+class Row(NamedTuple):
+    """A row of the table: the value of a metric for the model, for real images and for an untrained model."""
     name: str
     model: float
     real: float | None = None
     untrained: float | None = None
-    better: str = ''           # 'higher' or 'lower', where that can be said
+    better: str = ''           # 'higher', 'lower', or '' where neither is
     protocol: str = ''
     backbone: str = 'none'
     weights: str = 'none'
 
 
 class Metric(NamedTuple):
-    """A metric that needs no other network: name, function, what is better, the `Observations` it needs."""
+    """A metric that needs no other network: name, function, which direction is better, and the fields of
+    `Observations` that it reads.
+    """
     name: str
     function: Callable
     better: str
@@ -79,20 +81,23 @@ OWN = (
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = DirectionParser('Measure one direction of a model.', output_folder='outputs/evaluation')
-    parser.add_argument('--data_root', help="a folder of testA, testB (and trainA, trainB for FID), in the config's "
-                                            "place")
-    parser.add_argument('--dirty_root', help='a folder with a dirty twin of the test images (scripts/'
-                                             'draw_dirty_twin.py): also measure what becomes of dirty inputs')
-    parser.add_argument('--num_inputs', type=at_least(1), default=100, help='so many test images are translated')
-    parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of styles, guides and pairs')
-    parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='of the translation')
+    parser = DirectionParser('Evaluate one translation direction of a model.', output_folder='outputs/evaluation')
+    parser.add_argument('--data_root', help='a folder of testA and testB (and of trainA and trainB for FID), instead '
+                                            "of the config's")
+    parser.add_argument('--dirty_root', help='a folder with corrupted versions of the test images (scripts/'
+                                             'draw_dirty_twin.py), to evaluate on them too')
+    parser.add_argument('--num_inputs', type=at_least(1), default=100, help='number of test images to translate')
+    parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0,
+                        help='seed of sampled styles, example images and pairs')
+    parser.add_argument('--precision', default='fp32', choices=PRECISIONS, help='number format of the translation')
     add_encoder_noise(parser)
     parser.add_argument('--without', nargs='+', default=[], choices=EXPENSIVE,
-                        help='leave out what takes longest on a CPU: LPIPS, FID and KID, IS and CIS')
-    parser.add_argument('--alexnet', default='', help=f'{ALEXNET.name}, for LPIPS (default: the cache of torch.hub)')
+                        help='metrics to leave out, of those that take longest on a CPU: LPIPS, FID and KID, IS and '
+                             'CIS')
+    parser.add_argument('--alexnet', default='',
+                        help=f'file {ALEXNET.name}, for LPIPS (default: in the cache of torch.hub)')
     parser.add_argument('--inception', default='',
-                        help=f'{FID_INCEPTION.name}, for FID and KID (default: the cache of torch.hub)')
+                        help=f'file {FID_INCEPTION.name}, for FID and KID (default: in the cache of torch.hub)')
     parser.add_argument('--inception_a', default='', help='classifier of domain A, for IS and CIS with --a2b 0')
     parser.add_argument('--inception_b', default='', help='classifier of domain B, for IS and CIS with --a2b 1')
     return parser.parse_args(argv)
@@ -118,23 +123,23 @@ def main(argv: list[str] | None = None) -> None:
     floor = own_metrics.observe(untrained, images, opts.seed, 'untrained model')
     real = own_metrics.real_seen(images, opts.seed)
 
-    rows = own_figures(seen, real, floor)
+    rows = own_rows(seen, real, floor)
     if images.dirty_twins:
         of_dirty = TenOutputs(None, None)
         seen_dirty = own_metrics.observe(model, images, opts.seed, 'dirty inputs', of_dirty.visit, dirty=True)
-        rows += dirty_figures(seen_dirty, seen)
+        rows += dirty_rows(seen_dirty, seen)
     if lpips:
-        rows += lpips_figures(lpips, ten_outputs, model, images, opts)
+        rows += lpips_rows(lpips, ten_outputs, model, images, opts)
     if fid:
-        rows += fid_figures(fid, ten_outputs, images, opts.seed)
+        rows += fid_rows(fid, ten_outputs, images, opts.seed)
     if classifier:
-        rows += score_figures(classifier, model, images, opts.seed)
+        rows += score_rows(classifier, model, images, opts.seed)
     styles = style_table(model, untrained, images) if images.has_colours and model.method.guided else None
     left_out += own_left_out(images, opts)
     if styles and styles.explained is None:
         dimensions = len(styles.correlations)
-        left_out.append(f'explained variance of true factors: left out: {len(images.targets)} real test pictures are '
-                        f'too few for {dimensions} style dimensions, which would explain anything; {dimensions + 2} do')
+        left_out.append(f'explained variance of true factors: left out: a regression on {dimensions} style dimensions '
+                        f'fits {len(images.targets)} real test images by chance; it needs at least {dimensions + 2}')
 
     settings = describe(opts, images, device)
     print_table(rows, styles, settings, left_out)
@@ -144,11 +149,15 @@ def main(argv: list[str] | None = None) -> None:
         write_sheet(folder / 'sheet_dirty.png', of_dirty.rows, images)
     guided = 'guide, guided output, ' if model.method.guided else ''
     columns = f'input, {guided}{"sampled outputs" if model.forward.samples else "output"}'
-    print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (a row: {columns})')
+    print(f'\nwrote {folder / "figures.json"} and {folder / "sheet.png"} (columns: {columns})')
 
 
 def find_test_images(config: dict, opts: argparse.Namespace) -> own_metrics.TestImages:
-    """The test images; BadInput that names the flag where there are none."""
+    """The test images.
+
+    Raises:
+        BadInput: there are none, or they cannot be read; it names the flag.
+    """
     source = f'--data_root {shown(opts.data_root)}:' if opts.data_root else (
         f'--config {shown(opts.config or opts.checkpoint)}: data_root:')
     with naming(source):
@@ -156,27 +165,30 @@ def find_test_images(config: dict, opts: argparse.Namespace) -> own_metrics.Test
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What figures look through
+# Networks that metrics use
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Tool(NamedTuple):
-    """A network that figures look through, and how its weights are called."""
+    """A network that a metric uses, and the name of its weights."""
     network: Callable
     weights: str
 
 
 def load_tools(opts: argparse.Namespace, images: own_metrics.TestImages, device: torch.device, samples: bool = True
                ) -> tuple[dict[str, Tool], list[str]]:
-    """The networks for LPIPS, FID and IS that are there, and a line for each that is not.
+    """The available networks for LPIPS, FID and IS, and a message for each that is not available.
+
+    Args:
+        samples: whether the method has several outputs per input.
 
     Raises:
-        BadInput: a file that the user names is not what it should be.
+        BadInput: a file that the user names does not hold the weights that its flag asks for.
     """
     def load_lpips() -> Tool:
         if not samples:
-            raise Missing(f'{opts.trainer} has one output an input, whose diversity is 0')
+            raise Missing(f'{opts.trainer} has one output per input, so its diversity is 0')
         if min(images.height, images.width) < LPIPS_SMALLEST:
-            raise Missing(f'AlexNet wants pictures of at least {LPIPS_SMALLEST} pixels, these have '
+            raise Missing(f'AlexNet requires images of at least {LPIPS_SMALLEST}×{LPIPS_SMALLEST} pixels; these have '
                           f'{images.height}×{images.width}')
         deep_metrics.require('lpips')
         path = ALEXNET.find(opts.alexnet, '--alexnet')
@@ -194,8 +206,8 @@ def load_tools(opts: argparse.Namespace, images: own_metrics.TestImages, device:
     def load_scores() -> Tool:
         flag, path = ('--inception_b', opts.inception_b) if opts.a2b else ('--inception_a', opts.inception_a)
         if not path:
-            raise Missing(f"they need a classifier of the target domain's classes, {flag} FILE; "
-                          f'scripts/train_classifier.py trains one')
+            raise Missing(f"they need a classifier of the target domain's classes; train one with "
+                          f'scripts/train_classifier.py and name it with {flag} FILE')
         network = deep_metrics.load_inception(path, flag).to(device)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return Tool(network, f'{shown(Path(path).name)} (SHA-256 {digest[:8]}…, {network.fc.out_features} classes)')
@@ -205,7 +217,7 @@ def load_tools(opts: argparse.Namespace, images: own_metrics.TestImages, device:
     for key, (name, load) in loads.items():
         try:
             if key in opts.without:
-                raise Missing(f'by --without {key}')
+                raise Missing(f'as --without {key} asks')
             tools[key] = load()
         except Missing as reason:
             left_out.append(f'{name}: left out: {reason}')
@@ -213,7 +225,9 @@ def load_tools(opts: argparse.Namespace, images: own_metrics.TestImages, device:
 
 
 class TenOutputs:
-    """What is taken of each batch of ten samples an input: LPIPS over all pairs, FID's features, rows of the sheet."""
+    """Collects, from each batch with ten sampled outputs per input, LPIPS distances over all pairs, features for FID,
+    and rows of the contact sheet.
+    """
 
     def __init__(self, lpips: Tool | None, fid: Tool | None):
         self.lpips, self.fid = lpips, fid
@@ -231,12 +245,16 @@ class TenOutputs:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Figures
+# Rows of the table
 # ---------------------------------------------------------------------------------------------------------------------
 
-def own_figures(seen: own_metrics.Observations, real: own_metrics.Observations, floor: own_metrics.Observations
-                ) -> list[Figure]:
-    """The figures that need no other network: of the model, of real pictures, of the untrained model."""
+def own_rows(seen: own_metrics.Observations, real: own_metrics.Observations, floor: own_metrics.Observations
+             ) -> list[Row]:
+    """The metrics that need no other network.
+
+    Args:
+        seen, real, floor: observations of the model, of real images and of the untrained model.
+    """
     expected = expected_coverage(own_metrics.real_bins(real), own_metrics.COVERAGE_SAMPLES) if real.guided else None
     rows = []
     for own in OWN:
@@ -248,8 +266,8 @@ def own_figures(seen: own_metrics.Observations, real: own_metrics.Observations, 
             ceiling = expected.reached if own.function is own_metrics.coverage else expected.outside
         elif all(getattr(real, name) for name in own.needs):
             ceiling = own.function(real)
-        rows.append(Figure(own.name, own.function(seen, *of_real), ceiling, own.function(floor, *of_real), own.better,
-                           ' '.join((own.function.__doc__ or '').split())))
+        rows.append(Row(own.name, own.function(seen, *of_real), ceiling, own.function(floor, *of_real), own.better,
+                        ' '.join((own.function.__doc__ or '').split())))
     return rows
 
 
@@ -261,25 +279,26 @@ DIRTY = (
 )
 
 
-def dirty_figures(dirty: own_metrics.Observations, clean: own_metrics.Observations) -> list[Figure]:
-    """What becomes of inputs with dirt on them, and how that compares with clean ones."""
+def dirty_rows(dirty: own_metrics.Observations, clean: own_metrics.Observations) -> list[Row]:
+    """Metrics of outputs from corrupted inputs, and their ratio to the same metrics of outputs from clean inputs."""
     rows = []
     for own in DIRTY:
         if all(getattr(dirty, name) for name in own.needs):
             value = own.function(dirty)
-            text = f'As {own.name} above, of dirty inputs against the clean picture'
-            rows.append(Figure(f'dirty: {own.name}', value, better=own.better, protocol=text))
-            rows.append(Figure(f'dirty: {own.name} / clean', value / max(own.function(clean), 1e-9),
-                               protocol=f'{text}, over that of clean inputs: 1 where dirt does no harm'))
+            text = f'As {own.name} above, for corrupted inputs; outputs are compared with the clean images'
+            rows.append(Row(f'dirty: {own.name}', value, better=own.better, protocol=text))
+            rows.append(Row(f'dirty: {own.name} / clean', value / max(own.function(clean), 1e-9),
+                            protocol=f'{text}, divided by the value for clean inputs. 1: corruption has no effect'))
     return rows
 
 
 def own_left_out(images: own_metrics.TestImages, opts: argparse.Namespace) -> list[str]:
-    """A line for each kind of figure that needs what the data or the method has not."""
+    """A message for each kind of metric that this data or this method does not support."""
     lines = []
     if not images.counterparts:
-        lines.append(f'colours, patterns, coverage, ceilings and true factors: left out: {ground_truth.FILE_NAME} does '
-                     f'not lie beside the test images or does not name them; scripts/draw_demo_data.py draws such data')
+        lines.append(f'colours, patterns, coverage, values of real images and true factors: left out: they need a '
+                     f'{ground_truth.FILE_NAME} in the data folder that names the test images; '
+                     f'scripts/draw_demo_data.py draws such data')
     elif not images.has_colours:
         lines.append('colours, patterns, coverage and true factors: left out: they are measured on coloured outputs, '
                      'with --a2b 1')
@@ -292,10 +311,10 @@ def own_left_out(images: own_metrics.TestImages, opts: argparse.Namespace) -> li
 
 
 @torch.inference_mode()
-def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: own_metrics.Model, images: own_metrics.TestImages,
-                  opts: argparse.Namespace) -> list[Figure]:
-    """LPIPS diversity as the paper, as StarGAN v2, and of the real pictures of the target domain."""
-    pairs, generator = deep_metrics.following_pairs(LPIPS_PAIRS), torch.Generator().manual_seed(opts.seed + 1)
+def lpips_rows(tool: Tool, ten_outputs: TenOutputs, model: own_metrics.Model, images: own_metrics.TestImages,
+               opts: argparse.Namespace) -> list[Row]:
+    """LPIPS diversity by the paper's protocol and by that of StarGAN v2, and of real images of the target domain."""
+    pairs, generator = deep_metrics.consecutive_pairs(LPIPS_PAIRS), torch.Generator().manual_seed(opts.seed + 1)
 
     def outputs() -> Iterator[Tensor]:
         for path in tqdm(images.inputs, desc='LPIPS pairs', unit=' inputs', disable=None, dynamic_ncols=True):
@@ -316,19 +335,19 @@ def lpips_figures(tool: Tool, ten_outputs: TenOutputs, model: own_metrics.Model,
     for k, head in enumerate(LPIPS_HEADS):
         real = of_real[k].item() if several else None
         common = {'better': 'higher', 'backbone': f'AlexNet, LPIPS heads {head}', 'weights': tool.weights}
-        rows.append(Figure(
+        rows.append(Row(
             f'LPIPS diversity {head}, paper', by_paper[k].item(), real, protocol=f'mean LPIPS of {n} inputs × '
-            f'{LPIPS_PAIRS} random pairs of outputs. Real: as many random pairs of real test pictures of the target '
+            f'{LPIPS_PAIRS} random pairs of outputs. Real: as many random pairs of real test images of the target '
             f'domain', **common))
-        rows.append(Figure(
+        rows.append(Row(
             f'LPIPS diversity {head}, StarGAN v2', of_ten[k].item(), real, protocol=f'mean LPIPS of {n} inputs × '
             f'all {len(deep_metrics.all_pairs(own_metrics.NUM_SAMPLES))} pairs of {own_metrics.NUM_SAMPLES} outputs. '
             f'Real: as above', **common))
     return rows
 
 
-def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: own_metrics.TestImages, seed: int) -> list[Figure]:
-    """FID and KID of all samples against the real train and test pictures of the target domain."""
+def fid_rows(tool: Tool, ten_outputs: TenOutputs, images: own_metrics.TestImages, seed: int) -> list[Row]:
+    """FID and KID between all sampled outputs and the real training and test images of the target domain."""
     def features_of(paths: Sequence[Path], name: str) -> Tensor:
         parts = []
         for at in tqdm(range(0, len(paths), deep_metrics.IMAGES_AT_ONCE), desc=name, disable=None, dynamic_ncols=True):
@@ -341,23 +360,23 @@ def fid_figures(tool: Tool, ten_outputs: TenOutputs, images: own_metrics.TestIma
     train = features_of(find_images(images.config, 'train', images.target), 'features of the train set')
     common = {'better': 'lower', 'backbone': 'Inception-v3 of 2015, 2048 features (torch-fidelity)',
               'weights': tool.weights}
-    few = ', fewer than its 2048 dimensions, so not to be compared with others' if len(samples) < 2048 else ''
+    few = ', fewer than its 2048 dimensions, so not comparable with published values' if len(samples) < 2048 else ''
     real_fid, (real_kid, _) = deep_metrics.fid(test, train), deep_metrics.kid(test, train, seed)
     rows = []
     for name, features in (('train', train), ('test', test)):
-        sizes = f'of {len(samples)} samples against {len(features)} real {name} pictures, as 8-bit pictures'
-        rows.append(Figure(f'FID, {name} set', deep_metrics.fid(samples, features), real_fid,
-                           protocol=f'FID {sizes}{few}. Real: the test set against the train set', **common))
+        sizes = f'between {len(samples)} sampled outputs and {len(features)} real {name} images, all with 8 bits'
+        rows.append(Row(f'FID, {name} set', deep_metrics.fid(samples, features), real_fid,
+                        protocol=f'FID {sizes}{few}. Real: between the test set and the train set', **common))
         value, size = deep_metrics.kid(samples, features, seed)
-        rows.append(Figure(f'KID, {name} set', value, real_kid, protocol=f'KID {sizes}, mean of '
-                           f'{deep_metrics.KID_SUBSETS} subsets of {size}. Real: the test set against the train '
-                           f'set', **common))
+        rows.append(Row(f'KID, {name} set', value, real_kid, protocol=f'KID {sizes}, mean of '
+                        f'{deep_metrics.KID_SUBSETS} subsets of {size}. Real: between the test set and the train '
+                        f'set', **common))
     return rows
 
 
 @torch.inference_mode()
-def score_figures(tool: Tool, model: own_metrics.Model, images: own_metrics.TestImages, seed: int) -> list[Figure]:
-    """IS and CIS of 100 samples an input, as the paper states them and as the original prints them."""
+def score_rows(tool: Tool, model: own_metrics.Model, images: own_metrics.TestImages, seed: int) -> list[Row]:
+    """IS and CIS of 100 outputs per input, as the paper defines them and as the original code prints them."""
     generator, probabilities = torch.Generator().manual_seed(seed + 2), []
     sampled = model.forward.samples
     num_samples = SCORE_SAMPLES if sampled else 1
@@ -377,19 +396,20 @@ def score_figures(tool: Tool, model: own_metrics.Model, images: own_metrics.Test
     common = {'better': 'higher', 'backbone': 'small classifier' if small else 'Inception-v3', 'weights': tool.weights}
     of = f'{n} inputs × {num_samples} samples'
     return [
-        Figure('IS, paper', deep_metrics.mean_divergence(together), deep_metrics.mean_divergence(real),
-               protocol=f'mean KL of p(y|x) from its mean over all outputs, {of}. Real: the test set', **common),
-        Figure('CIS, paper', deep_metrics.conditional_mean_divergence(probabilities), protocol=f'mean KL of p(y|x) '
-               f"from its mean over one input's outputs, {of}", **common),
-        Figure('IS, as the original prints', deep_metrics.inception_score(together), deep_metrics.inception_score(real),
-               protocol='exp of the IS of the paper', **common),
-        Figure('CIS, as the original prints', deep_metrics.conditional_inception_score(probabilities),
-               protocol='exp of the CIS of the paper', **common)]
+        Row('IS, paper', deep_metrics.mean_divergence(together), deep_metrics.mean_divergence(real),
+            protocol=f'mean KL divergence of p(y|x) from its mean over all outputs, {of}. Real: the test set',
+            **common),
+        Row('CIS, paper', deep_metrics.conditional_mean_divergence(probabilities), protocol=f'mean KL divergence of '
+            f"p(y|x) from its mean over one input's outputs, {of}", **common),
+        Row('IS, as the original prints', deep_metrics.inception_score(together), deep_metrics.inception_score(real),
+            protocol='exp of the IS of the paper', **common),
+        Row('CIS, as the original prints', deep_metrics.conditional_inception_score(probabilities),
+            protocol='exp of the CIS of the paper', **common)]
 
 
 class StyleTable(NamedTuple):
-    """Correlations of style dimensions with true factors (style_dim, factors), and what they explain (factors,), where
-    there are enough pictures to say.
+    """Correlations of style dimensions with true factors, (style_dim, factors), and the share of each factor's variance
+    that they explain, (factors,), or None where there are too few images.
     """
     correlations: Tensor
     explained: Tensor | None
@@ -397,16 +417,16 @@ class StyleTable(NamedTuple):
 
 
 def style_table(model: own_metrics.Model, untrained: own_metrics.Model, images: own_metrics.TestImages) -> StyleTable:
-    """What the style codes of real pictures know of their true factors, and what those of the untrained model do."""
+    """How style codes of real images depend on the images' true factors, for the model and for an untrained one."""
     return StyleTable(*own_metrics.style_factors(model, images), own_metrics.style_factors(untrained, images)[1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Out
+# Output
 # ---------------------------------------------------------------------------------------------------------------------
 
 def describe(opts: argparse.Namespace, images: own_metrics.TestImages, device: torch.device) -> dict:
-    """What holds for all figures."""
+    """The settings that all metrics share."""
     return {'config': opts.config, 'checkpoint': opts.checkpoint, 'trainer': opts.trainer, 'a2b': opts.a2b,
             'data': str(images.inputs[0].parent), 'dirty_root': opts.dirty_root, 'num_inputs': len(images.inputs),
             'num_targets': len(images.targets), 'resolution': f'{images.height}×{images.width}',
@@ -414,13 +434,13 @@ def describe(opts: argparse.Namespace, images: own_metrics.TestImages, device: t
             **({'encoder_noise': True} if opts.encoder_noise else {})}
 
 
-def print_table(rows: list[Figure], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
-    """The figures, their definitions, and what was left out."""
+def print_table(rows: list[Row], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+    """Print the metrics, their definitions, and what was left out."""
     def cell(value: float | None) -> str:
         return f'{value:10.4f}' if value is not None else f'{"–":>10}'
 
-    way = 'A to B' if settings['a2b'] else 'B to A'
-    print(f'{settings["checkpoint"]}: {way}, {settings["num_inputs"]} inputs of {settings["data"]}, '
+    direction = 'A to B' if settings['a2b'] else 'B to A'
+    print(f'{settings["checkpoint"]}: {direction}, {settings["num_inputs"]} inputs from {settings["data"]}, '
           f'{settings["resolution"]}, {settings["precision"]}, seed {settings["seed"]}\n')
     width = max(len(row.name) for row in rows)
     print(f'{"":{width}}  {"model":>10}{"real":>10}{"untrained":>10}')
@@ -428,14 +448,15 @@ def print_table(rows: list[Figure], styles: StyleTable | None, settings: dict, l
         better = f'  {row.better} is better' if row.better else ''
         print(f'{row.name:{width}}  {cell(row.model)}{cell(row.real)}{cell(row.untrained)}  [{number}]{better}')
     if styles:
-        print('\nCorrelation of style dimensions with true factors, of the real test pictures:')
+        print('\nCorrelation of style dimensions with true factors over the real test images:')
         print(' ' * 12 + ''.join(f'{name:>11}' for name in ground_truth.FACTORS))
         for number, line in enumerate(styles.correlations.tolist()):
             print(f'dimension {number:2}' + ''.join(f'{value:11.2f}' for value in line))
         if styles.explained is not None and styles.explained_untrained is not None:
             for name, line in (('explained', styles.explained), ('untrained', styles.explained_untrained)):
                 print(f'{name:12}' + ''.join(f'{value:11.2f}' for value in line.tolist()))
-            print("(explained: share of a factor's variance that all dimensions tell of a picture left out)")
+            print("(explained: share of a factor's variance that a linear regression on all dimensions predicts, "
+                  "leave-one-out)")
     print()
     for number, row in enumerate(rows, start=1):
         network = f' {row.backbone}; weights: {row.weights}.' if row.backbone != 'none' else ''
@@ -444,11 +465,11 @@ def print_table(rows: list[Figure], styles: StyleTable | None, settings: dict, l
         print(line)
 
 
-def write_json(path: Path, rows: list[Figure], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
-    """All of it as JSON; each figure with what it was measured with.
+def write_json(path: Path, rows: list[Row], styles: StyleTable | None, settings: dict, left_out: list[str]) -> None:
+    """Write the table as JSON, each metric with its settings.
 
     Raises:
-        BadInput: it cannot be written.
+        BadInput: the file cannot be written.
     """
     common = {key: settings[key] for key in ('resolution', 'seed', 'num_inputs')}
     content = {'settings': settings, 'figures': [{**row._asdict(), **common} for row in rows], 'left_out': left_out}
@@ -462,7 +483,7 @@ def write_json(path: Path, rows: list[Figure], styles: StyleTable | None, settin
 
 
 def write_sheet(path: Path, rows: list[tuple], images: own_metrics.TestImages) -> None:
-    """The first inputs, a row each: input, guide, guided output, sampled outputs."""
+    """Write a contact sheet with one row per input: input, example image, guided output, sampled outputs."""
     lines = []
     for i, x, guided, outputs in rows:
         parts = [x[None], *([] if guided is None else [images.read(images.target, [images.guides[i]]), guided[None]]),

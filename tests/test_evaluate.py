@@ -107,7 +107,7 @@ def test_evaluating_prints_a_table_and_writes_it_as_json_with_a_sheet(run, tmp_p
     for words in ('LPIPS: left out', 'FID and KID: left out', 'IS and CIS: left out: .*--inception_b'):
         assert re.search(words, process.stdout)
     # Six pictures: a line through eight style dimensions would explain anything.
-    assert len(content['left_out']) == 4 and '6 real test pictures are too few for 8' in content['left_out'][-1]
+    assert len(content['left_out']) == 4 and 'fits 6 real test images by chance' in content['left_out'][-1]
     assert 'explained' not in content['style_factors'] and 'explained:' not in process.stdout
     assert torch.tensor(content['style_factors']['correlations']).shape == (8, 9)
     with Image.open(tmp_path / 'out' / 'sheet.png') as sheet:
@@ -299,7 +299,7 @@ def test_fid_and_kid_are_of_all_samples_against_train_and_test_pictures(run):
     model = Model(run['MUNIT config'], run['MUNIT checkpoint'], True, 'MUNIT', CPU)
     own_metrics.observe(model, images, 0, 'test', visitor.visit)
     assert len(tool.network.seen) == 30 and tool.network.seen[0].shape == (64, 64, 3)
-    rows = {row.name: row for row in evaluate.fid_figures(tool, visitor, images, opts.seed)}
+    rows = {row.name: row for row in evaluate.fid_rows(tool, visitor, images, opts.seed)}
     assert len(tool.network.seen) == 30 + 6 + 4
     assert set(rows) == {'FID, train set', 'KID, train set', 'FID, test set', 'KID, test set'}
     assert '30 samples against 4 real train' in rows['FID, train set'].protocol

@@ -20,8 +20,8 @@ from extras.metrics.deep_metrics import (
     class_probabilities,
     conditional_inception_score,
     conditional_mean_divergence,
+    consecutive_pairs,
     fid,
-    following_pairs,
     inception_score,
     kid,
     load_inception,
@@ -84,8 +84,8 @@ def test_a_broken_small_classifier_is_refused(tmp_path, change, words):
 # -- the pairs of LPIPS -----------------------------------------------------------------------------------------------
 
 def test_the_papers_pairs_hold_each_output_once_and_stargan_v2s_all_of_them():
-    assert following_pairs(19)[:2] == [(0, 1), (2, 3)]
-    assert sorted(i for pair in following_pairs(19) for i in pair) == list(range(38))
+    assert consecutive_pairs(19)[:2] == [(0, 1), (2, 3)]
+    assert sorted(i for pair in consecutive_pairs(19) for i in pair) == list(range(38))
     assert len(all_pairs(10)) == 45 == len(set(all_pairs(10)))
     assert all(i < j for i, j in all_pairs(10))
 
@@ -98,7 +98,7 @@ def test_the_mean_is_over_all_pairs_of_all_inputs():
         return torch.stack([(images[i] - images[j]).abs().mean() for i, j in pairs])[:, None] * torch.tensor([1.0, 2.0])
 
     groups = [torch.arange(38.0).view(38, 1, 1, 1), 3 * torch.arange(38.0).view(38, 1, 1, 1)]
-    found = mean_distance(distance, groups, following_pairs(19))
+    found = mean_distance(distance, groups, consecutive_pairs(19))
     assert calls == [(38, 19), (38, 19)]   # 2 inputs × 19 pairs
     assert found.tolist() == [2, 4]        # the pairs of the first differ by 1, those of the second by 3
     assert mean_distance(distance, [torch.tensor([0.0, 1, 3]).view(3, 1, 1, 1)], all_pairs(3))[0] == 2
@@ -170,7 +170,7 @@ def test_kid_is_the_unbiased_kernel_distance(monkeypatch):
 
 @pytest.fixture(scope='module')
 def fid_inception(tmp_path_factory):
-    """A file with weights of the shapes that torch-fidelity wants, and the network that has them."""
+    """A file with weights of the shapes that torch-fidelity expects, and the network that has them."""
     library = pytest.importorskip('torch_fidelity.feature_extractor_inceptionv3')
     kind = library.FeatureExtractorInceptionV3
     torch.manual_seed(0)
@@ -197,7 +197,7 @@ def test_features_are_those_of_the_library_in_any_batches(fid_inception, monkeyp
 def test_torchvisions_inception_is_not_taken_for_that_of_fid(tmp_path):
     pytest.importorskip('torch_fidelity')
     torch.save({'fc.weight': torch.zeros(1000, 2048)}, tmp_path / 'torchvision.pth')
-    with pytest.raises(BadInput, match='that of torchvision is another network'):
+    with pytest.raises(BadInput, match="torchvision's is a different network"):
         FidFeatures(tmp_path / 'torchvision.pth', '--inception', CPU)
     torch.save({'fc.weight': torch.zeros(1008, 2048)}, tmp_path / 'broken.pth')
     with pytest.raises(BadInput, match="not torch-fidelity's Inception"):

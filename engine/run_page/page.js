@@ -1,13 +1,13 @@
 'use strict';
-// The page of a run. run.js calls showRun with the data, and again each time that it is loaded anew; what the reader
-// has set stands in the address, so that it outlives reloading. Texts of users are only ever set as text.
+// The page of a run. run.js calls showRun with the data each time it is loaded. The reader's settings are kept in the
+// address, so that they survive reloading. Text from users is only inserted as text, never as HTML.
 (() => {
   const WAYS = {a2b: 'A → B', b2a: 'B → A'}, SPLITS = {train: 'training images', test: 'test images'};
   const GROUPS = [
     ['Totals', /_total$/], ['Adversarial terms', /^loss_(dis|gen_adv)/],
     ['Other terms of the generators', /^loss_gen_/], ['Style codes against N(0, 1)', /^style_/],
-    ['Iterations passed over: their gradients were not finite', /^bad_steps$/], ['Norms of the gradients', /^grad_norm_/],
-    ['Learning rates', /^lr_/], ['Clipped steps so far', /^clipped_steps_/], ['Seconds an iteration', /^s\/it$/],
+    ['Iterations skipped because of gradients that were not finite', /^bad_steps$/], ['Gradient norms', /^grad_norm_/],
+    ['Learning rates', /^lr_/], ['Clipped steps so far', /^clipped_steps_/], ['Seconds per iteration', /^s\/it$/],
     ['Others', /^/]];
   const COLOURS = 8, MOST_BANDS = 4, DASHES = {a: '', b: '5 3', aba: '', bab: '5 3'};
   const CHART = {height: 230, left: 50, right: 10, top: 8, bottom: 24};
@@ -51,7 +51,7 @@
     return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
   }
 
-  /** A moment as the reader's clock has it; the day too where it is not today. */
+  /** A time in the reader's time zone, with the date unless it is today. */
   function moment(seconds) {
     const two = number => String(number).padStart(2, '0'), at = new Date(1000 * seconds);
     const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(':');
@@ -59,13 +59,13 @@
     return at.toDateString() === new Date().toDateString() ? time : `${day} ${time}`;
   }
 
-  // -- what the reader has set ----------------------------------------------------------------------------------------
+  // -- the reader's settings ------------------------------------------------------------------------------------------
 
   const words = new URLSearchParams(location.hash.slice(1));
   const list = name => new Set((words.get(name) || '').split(',').filter(Boolean));
   const set = {
     split: words.get('split') === 'test' ? 'test' : words.get('split') === 'train' ? 'train' : null,
-    at: /^\d+$/.test(words.get('at') || '') ? +words.get('at') : null,      // null: the latest, whichever that is
+    at: /^\d+$/.test(words.get('at') || '') ? +words.get('at') : null,      // null: always the latest
     smooth: Math.min(0.99, Math.max(0, +(words.get('smooth') || 0.5) || 0)),
     log: words.get('log') === '1', off: list('off'), on: list('on'), open: list('open'),
     differing: words.get('differing') === '1'};
@@ -84,10 +84,10 @@
     }
   }
 
-  // -- the head -------------------------------------------------------------------------------------------------------
+  // -- the header -----------------------------------------------------------------------------------------------------
 
   const silence = () => Date.now() / 1000 - run.written;
-  const expected = () => (run.pace || 1) * (run.interval || 1);   // seconds from one writing to the next
+  const expected = () => (run.pace || 1) * (run.interval || 1);   // seconds until run.js is written again
   const silent = () => run.state === 'running' && silence() > 120 + 4 * expected();
 
   function showHead() {
@@ -99,20 +99,20 @@
     }
     const state = silent() ? 'silent' : run.state, line = $('state');
     const said = {
-      running: ['Running', `; the page follows by itself.`],
-      silent: ['Silent', `: nothing was written for ${lasting(silence())}. It was killed, or hangs, or this is a `
-                         + 'copy of a run that went on.'],
+      running: ['Running', '. This page updates itself.'],
+      silent: ['Silent', `: nothing was written for ${lasting(silence())}. The run was killed, or it hangs, or this is `
+                         + 'a copy of a run that continued.'],
       finished: ['Finished', '.'], stopped: ['Stopped', run.why ? ` by ${run.why}.` : '.'],
-      failed: ['Ended before its time', run.why ? `: ${run.why}` : '.'],
-      unknown: ['Not finished', ', as far as its folder says.']}[state];
+      failed: ['Failed', run.why ? `: ${run.why}` : '.'],
+      unknown: ['Not finished', ', according to the files in its folder.']}[state];
     line.dataset.state = state;
     line.replaceChildren(make('b', {}, said[0]), said[1]);
     $('progress').hidden = !run.max_iter;
     if (run.max_iter) $('progress').value = Math.min(1, run.step / run.max_iter);
     $('resume').hidden = !(run.resume && ['silent', 'stopped'].includes(state));
-    if ($('resume').dataset.line !== run.resume) {   // otherwise a selection in it would be lost
+    if ($('resume').dataset.line !== run.resume) {   // replacing equal text would lose the reader's selection
       $('resume').dataset.line = run.resume;
-      $('resume').replaceChildren('To go on:', make('code', {}, run.resume || ''));
+      $('resume').replaceChildren('To continue:', make('code', {}, run.resume || ''));
     }
 
     const left = run.pace && state === 'running' ? run.pace * (run.max_iter - run.step) - silence() : null;
@@ -122,14 +122,14 @@
       ['Time left', left === null ? null : lasting(Math.max(0, left))],
       ['Last written', run.written ? `${moment(run.written)}, ${lasting(silence())} ago` : null],
       ['Method', run.method], ...(run.facts || []), ['Peak memory', run.memory],
-      ['Pictures by', run.averaged ? `averaged weights (ema_decay ${run.averaged})` : null]];
+      ['Pictures with', run.averaged ? `averaged weights (ema_decay ${run.averaged})` : null]];
     $('facts').replaceChildren(...facts.filter(([, value]) => value !== null && value !== undefined && value !== '')
       .map(([name, value]) => make('div', {}, make('dt', {}, name), make('dd', {}, String(value)))));
   }
 
   // -- the pictures ---------------------------------------------------------------------------------------------------
 
-  /** Where the slider may stand: steps, and the names of their pictures. */
+  /** The positions of the slider: steps, and the file name parts of their pictures. */
   function places(split) {
     const found = run.pictures[split].map(step => ({step, postfix: String(step).padStart(8, '0')}));
     const last = found.length ? found[found.length - 1].step : -1;
@@ -195,7 +195,7 @@
   const pathOf = ({way, folder}, split, postfix) =>
     `${folder}images/gen_${way}_${split}_${postfix}.jpg${postfix === 'current' ? `?${run.current}` : ''}`;
 
-  /** The pictures that are shown at once: one of each way, or of a comparison one of each way and run. */
+  /** The pictures to show at once: one per direction; in a comparison, one per direction and run. */
   const shots = () => run.ways.flatMap(way => run.runs
     ? run.runs.map((name, i) => ({way, key: `${way}-${i}`, title: `${name}: ${WAYS[way]}`, folder: run.folders[i],
                                   kinds: run.kinds[i]}))
@@ -246,15 +246,15 @@
         + (shot.kinds.length ? `; from the top: ${shot.kinds.join(', ')}` : '');
       image.src = path;
       image.parentElement.href = path;
-      for (const beside of [found[index - 1], found[index + 1]]) {   // at hand when the slider moves
-        if (beside) new Image().src = pathOf(shot, split, beside.postfix);
+      for (const neighbour of [found[index - 1], found[index + 1]]) {   // load them before the slider moves
+        if (neighbour) new Image().src = pathOf(shot, split, neighbour.postfix);
       }
     }
   }
 
   // -- the curves -----------------------------------------------------------------------------------------------------
 
-  // Of a comparison, a term's name has that of its run in a second line, and each term has a chart with all runs.
+  // In a comparison, curves are named TERM\nRUN, and each term has a chart with the curves of all runs.
   const termOf = name => name.split('\n')[0], runOf = name => name.split('\n')[1];
   const kindOf = name => GROUPS.findIndex(([, pattern]) => pattern.test(termOf(name)));
   const groupOf = name => run.runs ? termOf(name) : GROUPS[kindOf(name)][0];
@@ -267,7 +267,7 @@
   const stillZero = name => run.curves.terms[name].mean.every(value => !value);
   const isOn = name => set.on.has(name) || !set.off.has(name) && !stillZero(name);
 
-  /** What each term looks like: terms of A and B share a colour, B is dashed. */
+  /** Colour and dash of each term: terms of A and B share a colour, and those of B are dashed. */
   function looksOf(names) {
     if (run.runs) {
       return new Map(names.map(name => [name, {colour: `var(--c${run.runs.indexOf(runOf(name)) % COLOURS})`, dash: ''}]));
@@ -280,7 +280,7 @@
     }));
   }
 
-  /** An exponential average that is right from its first value on. */
+  /** Exponential moving average with bias correction. */
   function smoothed(values) {
     let sum = 0, weight = 0;
     return values.map(value => {
@@ -296,7 +296,7 @@
     const size = [1, 2, 5, 10].map(factor => factor * base).find(one => one >= raw);
     const found = [];
     for (let i = Math.ceil(low / size - 1e-9); i * size <= high + size * 1e-9; i++) {
-      found.push(i * size || 0);   // not -0
+      found.push(i * size || 0);   // turns -0 into 0
     }
     return found;
   }
@@ -310,7 +310,7 @@
     return found.filter(value => value >= low * 0.999 && value <= high * 1.001);
   }
 
-  /** The lowest and the highest value to draw: a few outliers among many may lie outside. */
+  /** The lowest and the highest value to draw; a few outliers among many may be outside. */
   function boundsOf(drawn) {
     const seen = drawn.flatMap(({raw, line}) => [...raw, ...line])
       .filter(value => value !== null && (!set.log || value > 0)).sort((a, b) => a - b);
@@ -330,7 +330,7 @@
     ys.forEach((y, i) => {
       if (y === null) { pen = false; return; }
       text += `${pen ? 'L' : 'M'}${xs[i].toFixed(1)} ${y.toFixed(1)}`;
-      if (!pen && (ys[i + 1] ?? null) === null) text += 'h.1';   // a point alone
+      if (!pen && (ys[i + 1] ?? null) === null) text += 'h.1';   // an isolated point
       pen = true;
     });
     return text;
@@ -360,7 +360,7 @@
 
     update() {
       const names = termsOf(this.group);
-      if (String(names) !== String(this.names)) {   // otherwise the legend keeps the focus that it may have
+      if (String(names) !== String(this.names)) {   // replacing an equal legend would lose the keyboard focus
         this.names = names;
         this.looks = looksOf(names);
         this.legend.replaceChildren(...names.map(name => this.entry(name)));
@@ -405,10 +405,10 @@
       this.chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
       const bounds = boundsOf(drawn), last = at[at.length - 1];
       this.chart.setAttribute('aria-label', `${this.group}, over ${whole(last)} iterations: ` + (drawn.map(
-        ({name, line}) => `${run.runs ? runOf(name) : name} ${short(line[line.length - 1])}`).join(', ') || 'no term is on'));
+        ({name, line}) => `${run.runs ? runOf(name) : name} ${short(line[line.length - 1])}`).join(', ') || 'no term selected'));
       if (!bounds) {
         this.xs = null;
-        const why = drawn.length ? 'nothing above 0 to draw' : 'no term is on';
+        const why = drawn.length ? 'no positive values to draw' : 'no term selected';
         this.chart.replaceChildren(make('text', {x: left, y: height / 2}, why));
         return;
       }
@@ -468,7 +468,7 @@
       point(this, Math.min(last, Math.max(0, to)));
     }
 
-    /** Mark the step that is pointed at in any panel, and in this one, if it is that, say the values. */
+    /** Mark the hovered step, whichever panel it is hovered in; show its values if it is this panel (`here`). */
     point(here) {
       this.tip.hidden = !here || !this.xs;
       if (!this.xs || !this.hair) return;
@@ -500,7 +500,7 @@
   function showCurves() {
     const there = groups().filter(group => run.curves.steps.length && termsOf(group).length);
     if (!there.length) {
-      $('curves').replaceChildren(make('p', {}, 'Nothing is logged yet, or the log is not at hand.'));
+      $('curves').replaceChildren(make('p', {}, 'Nothing is logged yet, or the log was not found.'));
       panels.clear();
       return;
     }
@@ -517,8 +517,8 @@
       new ResizeObserver(() => requestAnimationFrame(drawAll)).observe($('panels'));
     }
     $('thinned').textContent = run.curves.every > 1
-      ? `A point is the mean of ${run.curves.every} logged values; where at most ${MOST_BANDS} terms are on, pale `
-        + 'bands reach from the smallest to the largest.' : '';
+      ? `Each point is the mean of ${run.curves.every} logged values. With at most ${MOST_BANDS} terms selected, pale `
+        + 'bands show the range of these values.' : '';
     $('thinned').hidden = run.curves.every === 1;
     $('events').replaceChildren(...(run.events || []).map(([, line]) => make('li', {}, line)));
     for (const group of there) {
@@ -582,11 +582,11 @@
       box.checked = set.differing;
       choose();
       const count = run.config.filter(row => row[3]).length;
-      const known = run.config.some(([, , standard, given]) => given || standard !== null);   // not of earlier runs
+      const known = run.config.some(([, , standard, given]) => given || standard !== null);   // false for earlier runs
       fold('config', `Config: ${run.config.length} keys`
-           + (known ? `, ${run.config.filter(differs).length} of them other than their default` : '')
+           + (known ? `, ${run.config.filter(differs).length} of them differ from their default` : '')
            + (count ? `, ${count} from the command line` : ''),
-           make('p', {}, known ? make('label', {}, box, ' only what differs from the defaults, ') : null,
+           make('p', {}, known ? make('label', {}, box, ' only keys that differ from their default, ') : null,
                 make('a', {href: 'config.yaml'}, 'config.yaml')),
            table(['key', 'value', ''], rows));
     }
@@ -597,7 +597,7 @@
     }
   }
 
-  // -- loading anew ---------------------------------------------------------------------------------------------------
+  // -- reloading ------------------------------------------------------------------------------------------------------
 
   let next = null;
 
@@ -631,7 +631,7 @@
   window.addEventListener('load', () => {
     if (!run) {
       $('curves').replaceChildren(make('p', {},
-        'run.js, which holds the data of this page, is not beside it: copy the whole folder.'));
+        'run.js, which contains the data of this page, is not in its folder. Copy the whole folder.'));
       return;
     }
     wait();

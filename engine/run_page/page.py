@@ -1,10 +1,10 @@
-"""The page of a run: outputs/NAME/index.html, and next to it run.js, which holds the data of the page.
+"""The page of a run: outputs/NAME/index.html, and run.js in the same folder, which contains its data.
 
-    python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME      # of a finished, copied or earlier run
+    python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME      # for a finished, copied or earlier run
 
-The page needs no server and no network: it works when the folder is copied. A browser lets a page that was opened as
-a file load scripts, but not read other files, so the data is a script: `showRun({…})`. During a run, the page reloads
-this script and keeps the settings of its reader. index.html contains no times: equal runs have equal files.
+The page needs no server and no network, and still works when the folder is copied. A page that is opened from a file
+may load scripts but not read other files, so the data is a script: `showRun({…})`. While the run continues, the page
+reloads this script and keeps the reader's settings. index.html contains no times, so that equal runs have equal files.
 """
 import base64
 import functools
@@ -33,10 +33,10 @@ from engine.methods import METHODS, schema_of
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = {'a2b': 'A → B', 'b2a': 'B → A'}
 SPLITS = {'train': 'training images', 'test': 'test images'}
-POINTS = 512        # of a curve at least, where more values than that were logged; less than twice as many at most
-PACED_BY = 50       # the last logged values that say how quick a run is now
-LINKED = 100        # numbered pictures of each kind that the page without JavaScript links to
-PACE = 's/it'       # a curve that is not logged, but comes of when the others were
+POINTS = 512        # a curve has between this many and twice as many points, if as many values were logged
+PACED_BY = 50       # number of recent logged values from which the current speed is computed
+LINKED = 100        # number of pictures of each kind that the page links to where JavaScript is off
+PACE = 's/it'       # a curve that is not logged but computed from the times of the logged values
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -44,21 +44,21 @@ PACE = 's/it'       # a curve that is not logged, but comes of when the others w
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Curves:
-    """All logged values of a run, thinned: at most 2 · POINTS points of each term, however long the run.
+    """All logged values of a run, reduced to at most 2 · POINTS points per term, however long the run is.
 
-    A point stands for `every` logged steps; whenever there are too many points each two become one. So the curves
-    depend on the values alone: those of a resumed run are those of an uninterrupted one.
+    A point aggregates `every` logged steps. When there are too many points, neighbours are merged in pairs. The curves
+    therefore depend on the values alone, and a resumed run has the same curves as an uninterrupted one.
     """
 
     def __init__(self) -> None:
         self.every, self.count = 1, 0
         self.steps: list[int] = []                          # the last step of each point
-        self.terms: dict[str, list[tuple | None]] = {}      # how many finite values, their sum, lowest, highest
+        self.terms: dict[str, list[tuple | None]] = {}      # count, sum, minimum and maximum of the finite values
         self.times: deque[tuple[int, float]] = deque(maxlen=PACED_BY)
 
     @classmethod
     def of_log(cls, folder: Path) -> 'Curves':
-        """The curves of what is logged in a folder of TensorBoard's files."""
+        """The curves of the values in a folder of TensorBoard event files."""
         curves = cls()
         for event in events(folder):
             values = scalars_of(event)
@@ -70,7 +70,7 @@ class Curves:
         return curves
 
     def add(self, values: dict[str, float], step: int, when: float) -> None:
-        """Take up what was logged after `step` iterations, at the time `when` in seconds."""
+        """Add the values that were logged after `step` iterations, at the time `when` in seconds."""
         before, then = self.times[-1] if self.times else (step, when)
         if step > before:
             values = {**values, PACE: (when - then) / (step - before)}
@@ -87,11 +87,11 @@ class Curves:
                 column[-1] = _joined(column[-1], (1, value, value, value))
 
     def pause(self) -> None:
-        """What comes next was logged by a run that went on later: the time between says nothing."""
+        """Mark an interruption: the time until the next values does not count as computing time."""
         self.times.clear()
 
     def pace(self) -> float | None:
-        """Seconds an iteration, as it went lately; None where that is not known yet."""
+        """Recent seconds per iteration; None if fewer than two values were logged."""
         if len(self.times) < 2:
             return None
         (first, begun), (last, now) = self.times[0], self.times[-1]
@@ -108,8 +108,8 @@ class Curves:
             column.append(None)
 
     def data(self) -> dict[str, Any]:
-        """What the page draws: `every`, `steps` and, of each term, the means, and where points stand for several
-        values the lowest and highest of them; None where there is no finite value.
+        """The curves as the page reads them: `every`, `steps` and, for each term, the mean of each point, with its
+        minimum and maximum where points aggregate several values; None where there is no finite value.
         """
         terms = {}
         for name, column in sorted(self.terms.items()):
@@ -132,16 +132,16 @@ def _rounded(value: float) -> float:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What the page says of a run
+# Content of the page
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Report:
-    """What the page of a run shows, and how it is written.
+    """Collects the content of a run's page and writes it.
 
     Args:
-        folder: the run's folder; its pictures lie in `images/`.
-        about: what stays the same: `name`, `method`, `kinds` (what the rows of a picture show, from the top), `ways`
-            (of `WAYS`), `max_iter`, and what there is else for the page: `averaged`, `facts`, `versions`, `config`,
+        folder: the run's folder; its pictures are in `images/`.
+        about: what does not change during the run: `name`, `method`, `kinds` (what the rows of a picture show, from the
+            top), `ways` (keys of `WAYS`), `max_iter`, and optionally `averaged`, `facts`, `versions`, `config`,
             `command`, `resume`.
     """
 
@@ -153,7 +153,7 @@ class Report:
         self.events: list[list] = []                                             # [step, line], marked on the curves
 
     def resume_from(self, step: int, logs: Path) -> None:
-        """Go on with what an earlier part of the run has shown, up to `step`."""
+        """Continue with the pictures, events and curves of an earlier part of the run, up to `step`."""
         before = read_data(self.folder)
         for split, steps in (before['pictures'] if before else find_pictures(self.folder)).items():
             self.pictures[split] = [one for one in steps if one <= step]
@@ -163,7 +163,7 @@ class Report:
         self.curves = Curves.of_log(logs)
 
     def add_picture(self, split: str, step: int, current: bool) -> None:
-        """Say that the pictures of a split were written after `step` iterations: the current or the numbered ones."""
+        """Record that pictures of a split were written after `step` iterations: the current or the numbered ones."""
         if current:
             self.current = step
         elif step not in self.pictures[split][-1:]:
@@ -175,45 +175,44 @@ class Report:
         Args:
             step: iterations done.
             state: running, finished, stopped or failed.
-            changing: what else the page says of this moment: `why`, `memory`, `interval` (iterations to the next
-                writing).
+            changing: further current values: `why`, `memory`, `interval` (iterations until the page is written next).
 
         Raises:
-            OSError: the disk is full, or fails; what was there stays as it was.
+            OSError: the files cannot be written; existing ones are unchanged.
         """
         data = {**self.about, 'step': step, 'state': state, 'written': round(time.time(), 1),
                 'pace': self.curves.pace(), 'pictures': self.pictures, 'current': self.current,
                 'events': self.events, **changing,
                 'curves': self.curves.data()}
-        # The data first: a page that is opened in between shows what is there already.
+        # The data first, so that a page that is opened in between shows pictures that exist.
         replace_text(self.folder / 'run.js', f'showRun({as_script(data)});\n')
         replace_text(self.folder / 'index.html', page_of(self.folder, data))
 
 
 def describe_run(trainer: str, config: dict, overrides: dict) -> dict[str, Any]:
-    """What the page says of a run's method, settings and programs: part of what `Report` takes.
+    """Method, settings and software of a run, as part of the argument `about` of `Report`.
 
     Args:
-        trainer: of `methods.METHODS`.
+        trainer: a key of `methods.METHODS`.
         config: as `config.load_config` returns it.
-        overrides: what the command line gave of it; None where it gave nothing.
+        overrides: values from the command line, None for flags that are not given.
     """
-    ways = list(WAYS) if METHODS[trainer].both_ways else ['a2b']
+    directions = list(WAYS) if METHODS[trainer].both_ways else ['a2b']
     given = [name for name, value in overrides.items() if value is not None]
-    return {'method': trainer, 'ways': ways, 'max_iter': config['max_iter'], 'versions': versions(),
+    return {'method': trainer, 'ways': directions, 'max_iter': config['max_iter'], 'versions': versions(),
             'config': [[name, value, _default_of(trainer, name), name in given]
                        for name, value in settings_of(config, trainer).items()]}
 
 
 def settings_of(config: dict, trainer: str) -> dict[str, str | bool | int | float]:
-    """The keys of a config and their values, those of sections as gen.dim."""
+    """The keys and values of a config, flattened: a key of a section is named like gen.dim."""
     schema = schema_of(trainer)
     flat: dict[str, str | bool | int | float] = {}
     for name, value in config.items():
         if isinstance(value, dict):
             flat |= {f'{name}.{key}': part for key, part in value.items()}
-        elif name in schema.keys:   # not what the command adds
-            flat[name] = str(value) if isinstance(value, list) else value   # TensorBoard takes no lists
+        elif name in schema.keys:   # not the keys that a command adds
+            flat[name] = str(value) if isinstance(value, list) else value   # TensorBoard accepts no lists
     return flat
 
 
@@ -227,19 +226,19 @@ def _default_of(trainer: str, name: str) -> Any:
 
 @functools.cache
 def versions() -> list[tuple[str, str]]:
-    """Names and versions of the software that computes a run, where they can be found out."""
+    """Names and versions of the software of a run, as far as they are known."""
     found = [('Python', platform.python_version())]
     for name in ('torch', 'torchvision', 'numpy'):
         try:
             found.append((name, version(name)))
-        except PackageNotFoundError:   # built by hand, without its papers
+        except PackageNotFoundError:   # built from source, without metadata
             continue
-    if (ROOT / '.git').exists():   # not the repository that this one may lie in
+    if (ROOT / '.git').exists():   # otherwise git would describe a repository that contains this folder
         try:
             done = subprocess.run(['git', '-C', ROOT, '--no-optional-locks', 'describe', '--always', '--dirty',
                                    '--abbrev=12'], capture_output=True, text=True, timeout=10)
             found += [('commit', done.stdout.strip())] if done.returncode == 0 else []
-        except (OSError, subprocess.TimeoutExpired):   # no git here
+        except (OSError, subprocess.TimeoutExpired):   # git is not installed, or does not answer
             pass
     return found
 
@@ -249,13 +248,13 @@ def versions() -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 def as_script(data: Any) -> str:
-    """The data as an expression of JavaScript, which is JSON too, without what could end a script or begin a tag."""
-    text = json.dumps(data, separators=(',', ':'), default=str)   # ASCII: no line ends that are ones in scripts alone
+    """The data as JSON that is also a JavaScript expression, with the characters of HTML tags escaped."""
+    text = json.dumps(data, separators=(',', ':'), default=str)   # ASCII, as U+2028 would end a line in JavaScript
     return text.replace('&', r'\u0026').replace('<', r'\u003c').replace('>', r'\u003e')
 
 
 def read_data(folder: Path) -> dict[str, Any] | None:
-    """What run.js of a run holds; None where there is none, or nothing that this version has written."""
+    """The content of a run's run.js; None if there is none, or it has another format."""
     try:
         text = (folder / 'run.js').read_text(encoding='ascii')
         data = json.loads(text.removeprefix('showRun(').rstrip().removesuffix(');'))
@@ -267,7 +266,7 @@ def read_data(folder: Path) -> dict[str, Any] | None:
 
 
 def find_pictures(folder: Path) -> dict[str, list[int]]:
-    """The steps of the numbered pictures in a run's folder, by their splits."""
+    """The steps of the numbered pictures in a run's folder, by split."""
     found: dict[str, set[int]] = {split: set() for split in SPLITS}
     for name in os.listdir(folder / 'images') if (folder / 'images').is_dir() else ():
         if match := re.fullmatch(r'gen_(?:a2b|b2a)_(train|test)_(\d{8,})\.jpg', name):
@@ -276,14 +275,14 @@ def find_pictures(folder: Path) -> dict[str, list[int]]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or as it was."""
+    """Write a text file atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding='utf-8', errors='replace')   # a name may hold bytes that are no text
+        temporary.write_text(text, encoding='utf-8', errors='replace')   # a file name may not be valid UTF-8
 
 
 @functools.cache
 def _parts_of_page() -> tuple[str, str, str]:
-    """The style sheet, the script and the security policy of the page, which may load only files of its own folder."""
+    """The style sheet, the script and the content security policy of the page, which may only load local files."""
     style, script = (Path(__file__).with_name(f'page.{ending}').read_text(encoding='utf-8') for ending in ('css', 'js'))
     checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return style, script, (f"default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
@@ -291,15 +290,17 @@ def _parts_of_page() -> tuple[str, str, str]:
 
 
 def page_of(folder: Path, data: dict[str, Any]) -> str:
-    """The index.html of a run with pictures in `folder`/images: the latest pictures, and the script for the rest."""
+    """The index.html of a run with pictures in `folder`/images. It shows the latest pictures; the script adds the
+    rest.
+    """
     style, script, policy = _parts_of_page()
     name, over = html.escape(data['name']), data['state'] != 'running'
     split, postfix, step = _latest(data)
-    several = 'runs' in data   # of `comparison`: the script puts their pictures side by side
+    several = 'runs' in data   # a comparison, in which the script places the pictures side by side
     figures = ['<div id="figures"></div>'] if several else [
-        _figure(folder, way, split, postfix, step, data['kinds']) for way in data['ways'] if postfix]
+        _figure(folder, direction, split, postfix, step, data['kinds']) for direction in data['ways'] if postfix]
     refresh = '' if over else '<noscript><meta http-equiv="refresh" content="30"></noscript>\n'
-    averages = '<p>The generators that made them have averaged weights.</p>' if data.get('averaged') else ''
+    averages = '<p>The pictures are made with averaged weights.</p>' if data.get('averaged') else ''
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -319,12 +320,12 @@ def page_of(folder: Path, data: dict[str, Any]) -> str:
 <main>
 <section aria-labelledby="pictures"><h2 id="pictures">Pictures</h2>
 <div id="choice" hidden></div>
-{chr(10).join(figures) or '<p id="none">None yet.</p>'}
+{chr(10).join(figures) or '<p id="none">No pictures yet.</p>'}
 {averages}
 {"" if several else _links(data)}
 </section>
 <section aria-labelledby="losses"><h2 id="losses">Curves</h2>
-<noscript><p>The curves are drawn by JavaScript, which is off.</p></noscript>
+<noscript><p>The curves require JavaScript, which is disabled.</p></noscript>
 <div id="curves"></div>
 </section>
 <section id="details"></section>
@@ -336,7 +337,7 @@ def page_of(folder: Path, data: dict[str, Any]) -> str:
 
 
 def _latest(data: dict[str, Any]) -> tuple[str, str, int]:
-    """Split, name and step of the pictures to begin with; empty texts where there are none."""
+    """Split, file name part and step of the latest pictures; empty strings if there are none."""
     if data['current'] is not None:
         return 'train', 'current', data['current']
     split = 'train' if data['pictures']['train'] else 'test'
@@ -346,33 +347,28 @@ def _latest(data: dict[str, Any]) -> tuple[str, str, int]:
     return split, f'{step:08d}', step
 
 
-def _figure(folder: Path, way: str, split: str, postfix: str, step: int, kinds: list[str]) -> str:
-    """A picture with its rows named at the left; the script puts others in its place."""
-    name = f'gen_{way}_{split}_{postfix}.jpg'
-    place = html.escape(f'images/{urllib.parse.quote(name)}')
-    caption = html.escape(f'{WAYS[way]}, {SPLITS[split]}, after {step:,} iterations')
+def _figure(folder: Path, direction: str, split: str, postfix: str, step: int, kinds: list[str]) -> str:
+    """A picture with labels of its rows at the left; the script replaces it when the reader chooses another."""
+    name = f'gen_{direction}_{split}_{postfix}.jpg'
+    url = html.escape(f'images/{urllib.parse.quote(name)}')
+    caption = html.escape(f'{WAYS[direction]}, {SPLITS[split]}, after {step:,} iterations')
     rows = ''.join(f'<li>{html.escape(kind)}</li>' for kind in kinds)
     try:
-        with Image.open(folder / 'images' / name) as picture:   # its head alone
+        with Image.open(folder / 'images' / name) as picture:   # reads the header only
             width, height = picture.size
     except OSError:
         width, height = 4, 4
-    return (f'<figure data-way="{way}" style="--rows: {len(kinds) or 4}; --aspect: {width / height:.4f}">'
-            f'<figcaption>{caption}</figcaption>\n<div class="pan"><ol>{rows}</ol><a href="{place}">'
-            f'<img src="{place}" alt="{caption}" width="{width}" height="{height}"></a></div></figure>')
+    return (f'<figure data-way="{direction}" style="--rows: {len(kinds) or 4}; --aspect: {width / height:.4f}">'
+            f'<figcaption>{caption}</figcaption>\n<div class="pan"><ol>{rows}</ol><a href="{url}">'
+            f'<img src="{url}" alt="{caption}" width="{width}" height="{height}"></a></div></figure>')
 
 
 def _links(data: dict[str, Any]) -> str:
-    """The numbered pictures, newest first, for who has no script to show them."""
+    """Links to the numbered pictures, newest first, for readers without JavaScript."""
     lines = []
     for split, steps in data['pictures'].items():
-        for way in data['ways']:
-            links = ', '.join(f'<a href="images/gen_{way}_{split}_{step:08d}.jpg">{step:,}</a>'
+        for direction in data['ways']:
+            links = ', '.join(f'<a href="images/gen_{direction}_{split}_{step:08d}.jpg">{step:,}</a>'
                               for step in steps[:-LINKED - 1:-1])
-            lines += [f'<p>{WAYS[way]}, {SPLITS[split]}, after iterations {links}</p>'] if links else []
+            lines += [f'<p>{WAYS[direction]}, {SPLITS[split]}, after iterations {links}</p>'] if links else []
     return f'<noscript>{"".join(lines)}</noscript>'
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The command
-# ---------------------------------------------------------------------------------------------------------------------

@@ -1,20 +1,20 @@
-"""The classifiers that IS and CIS look through: torchvision's Inception-v3, and a small network for small data.
+"""The classifiers for IS and CIS: torchvision's Inception-v3, and a small network for small data sets.
 
-Both take pictures in [0, 1] of their own `input_size`, and both are told apart by the names in their state_dicts.
+Both take images in [0, 1] of their own input size. The keys of a state_dict show which of them it belongs to.
 """
 import torch
 from torch import Tensor, nn
 
 INCEPTION_SIZE = 299
-SMALLEST_PICTURE, LARGEST_PICTURE = 16, 1024   # for the small network: less cannot be halved four times
+SMALLEST_PICTURE, LARGEST_PICTURE = 16, 1024   # of the small network, which halves its input four times
 
 
 class SmallClassifier(nn.Module):
-    """Four halvings by convolution with batch norm, the mean over what is left, and a linear layer.
+    """Four convolutions with stride 2 and batch norm, global average pooling, and a linear layer.
 
     Args:
-        num_classes: of the last layer.
-        size: side of the pictures that it takes; it is kept among the weights.
+        num_classes: number of outputs.
+        size: height and width of its input in pixels; the state_dict holds it.
     """
 
     def __init__(self, num_classes: int, size: int = 64):
@@ -29,18 +29,18 @@ class SmallClassifier(nn.Module):
 
     @property
     def input_size(self) -> int:
-        """Side of the pictures that it takes."""
+        """Height and width of its input in pixels."""
         return int(self.size)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(N, 3, size, size) in [0, 1] -> scores (N, classes)."""
+        """(N, 3, size, size) in [0, 1] -> logits (N, classes)."""
         return self.fc(self.layers(pictures * 2 - 1).mean((2, 3)))
 
 
 def make_inception(num_classes: int) -> nn.Module:
-    """An Inception-v3 without its auxiliary head, not yet with weights: (N, 3, 299, 299) in [0, 1] -> (N, classes).
+    """An Inception-v3 without auxiliary head and without trained weights: (N, 3, 299, 299) in [0, 1] -> (N, classes).
 
-    As in the original: it rescales its input as if it came normalised for ImageNet, which it does not.
+    As in the original, it applies `transform_input`, which expects images normalized for ImageNet; these are not.
     """
     from torchvision.models import inception_v3
     return inception_v3(weights=None, init_weights=False, aux_logits=False, transform_input=True,
@@ -48,5 +48,5 @@ def make_inception(num_classes: int) -> nn.Module:
 
 
 def is_small(state: dict) -> bool:
-    """Whether a state_dict is of a `SmallClassifier`."""
+    """Whether a state_dict is that of a `SmallClassifier`."""
     return 'layers.0.weight' in state

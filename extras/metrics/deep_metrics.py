@@ -1,7 +1,7 @@
-"""Figures that look through a trained network: IS and CIS, LPIPS diversity, FID and KID.
+"""Metrics that use a pretrained network: IS and CIS, LPIPS diversity, FID and KID.
 
-Nothing is downloaded: weights come from a file that the user names or from the cache of torch.hub, and where there are
-none, `Missing` says which file is wanted and where it goes.
+Nothing is downloaded: weights are read from a file that the user names or from the cache of torch.hub. Where neither
+exists, `Missing` says which file is needed and where to put it.
 """
 import hashlib
 import io
@@ -28,26 +28,26 @@ from extras.metrics.classifier import (
     make_inception,
 )
 
-IMAGES_AT_ONCE = 32   # that a network looks at together
+IMAGES_AT_ONCE = 32   # batch size of the networks
 LPIPS_HEADS = ('0.1', '0.0')
-LPIPS_SMALLEST = 64   # what AlexNet's poolings leave something of
+LPIPS_SMALLEST = 64   # pixels; AlexNet's strides and poolings leave nothing of much smaller images
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000
 
 
 class Missing(Exception):
-    """What a figure needs and this machine lacks, in one line that says where to put it."""
+    """A metric cannot be computed here. The message says in one line what is missing and where to put it."""
 
 
 class Weights(NamedTuple):
-    """A published file of weights: its name, which ends in the first digits of its SHA-256, and where it is from."""
+    """A published file of weights: its name, which ends in the first digits of its SHA-256, and its folder's URL."""
     name: str
     url: str
 
     def find(self, given: str, flag: str) -> Path:
-        """The file that the user names, or that of the cache.
+        """The file that the user names, or the one in the cache of torch.hub.
 
         Raises:
-            Missing: none is named, and the cache has none.
+            Missing: the user names no file, and it is not in the cache.
         """
         if given:
             return Path(given)
@@ -58,7 +58,7 @@ class Weights(NamedTuple):
                       f'(from {self.url}{self.name})')
 
     def describe(self, path: Path) -> str:
-        """The name of a file, and whether it holds the published weights."""
+        """The name of a file, marked where it does not hold the published weights."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         published = re.search(r'-([0-9a-f]{8})\.', self.name)[1]
         if digest.startswith(published):
@@ -90,8 +90,12 @@ def require(library: str) -> None:
 def fill(network: nn.Module, state: dict, named: str, what: str) -> None:
     """Load a state_dict into a network, strictly.
 
+    Args:
+        named: the flag and file, for messages.
+        what: the kind of network, for messages.
+
     Raises:
-        BadInput: it is not that of `what`, or holds numbers that are none.
+        BadInput: keys or shapes differ from the network's, or a weight is not finite.
     """
     own = network.state_dict()
     if {k: getattr(v, 'shape', None) for k, v in state.items()} != {k: v.shape for k, v in own.items()}:
@@ -105,12 +109,11 @@ def fill(network: nn.Module, state: dict, named: str, what: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 # Inception Score and Conditional Inception Score
 # ---------------------------------------------------------------------------------------------------------------------
-# Both look at p(y|x), what a classifier of the target domain's classes says of each output x (paper, section 5.3).
+# Both use p(y|x), the class probabilities that a classifier of the target domain gives to an output x (section 5.3).
 
 def load_inception(path: str, flag: str) -> nn.Module:
-    """The classifier in a file: an Inception-v3, or the small network of scripts/train_classifier.py.
-
-    Its last layer has as many classes as the state_dict says.
+    """The classifier in a file: an Inception-v3, or the small network of scripts/train_classifier.py. The number of
+    classes follows from the state_dict.
 
     Raises:
         BadInput: the file cannot be read, or holds another network.
@@ -128,14 +131,14 @@ def load_inception(path: str, flag: str) -> nn.Module:
     state.update({key: own[key] for key in own if key.endswith('num_batches_tracked') and key not in state})
     fill(network, state, named, what)
     if is_small(state) and not SMALLEST_PICTURE <= network.input_size <= LARGEST_PICTURE:
-        raise BadInput(f'{named}: made for pictures of {network.input_size} pixels, not from {SMALLEST_PICTURE} to '
+        raise BadInput(f'{named}: its input size is {network.input_size} pixels; allowed are {SMALLEST_PICTURE} to '
                        f'{LARGEST_PICTURE}')
     return network.requires_grad_(False).eval()
 
 
 @torch.inference_mode()
 def class_probabilities(network: nn.Module, images: Tensor) -> Tensor:
-    """p(y|x) of images (N, 1 or 3, H, W) in [-1, 1], a few at a time: (N, classes) on the CPU."""
+    """p(y|x) of images (N, 1 or 3, H, W) in [-1, 1], computed in batches: (N, classes) on the CPU."""
     size = getattr(network, 'input_size', INCEPTION_SIZE)
     probabilities = []
     for part in images.split(IMAGES_AT_ONCE):
@@ -146,7 +149,7 @@ def class_probabilities(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def mean_divergence(probabilities: Tensor) -> float:
-    """IS as the paper has it: mean over outputs of KL(p(y|x) ‖ p(y)), p(y) the mean over all outputs.
+    """IS as the paper defines it: the mean over outputs of KL(p(y|x) ‖ p(y)), where p(y) is the mean over all outputs.
 
     Args:
         probabilities: (outputs, classes).
@@ -155,7 +158,8 @@ def mean_divergence(probabilities: Tensor) -> float:
 
 
 def conditional_mean_divergence(probabilities: Sequence[Tensor]) -> float:
-    """CIS as the paper has it: the mean over one input's outputs in the place of p(y). A single output an input: 0.
+    """CIS as the paper defines it: as IS, with the mean over one input's outputs instead of p(y). It is 0 where inputs
+    have a single output.
 
     Args:
         probabilities: (outputs, classes) for each input.
@@ -164,12 +168,12 @@ def conditional_mean_divergence(probabilities: Sequence[Tensor]) -> float:
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """IS as the original prints it: exp of `mean_divergence`. From (outputs, classes)."""
+    """IS as the original code prints it: exp of `mean_divergence`. The argument is (outputs, classes)."""
     return _divergences(probabilities).mean().exp().item()
 
 
 def conditional_inception_score(probabilities: Sequence[Tensor]) -> float:
-    """CIS as the original prints it: exp of `conditional_mean_divergence`, diversity of one input."""
+    """CIS as the original code prints it: exp of `conditional_mean_divergence`."""
     return torch.cat([_divergences(p) for p in probabilities]).mean().exp().item()
 
 
@@ -184,15 +188,15 @@ def _divergences(probabilities: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Lpips:
-    """LPIPS over AlexNet, with the heads that were published as versions 0.1 and 0.0.
+    """LPIPS on AlexNet, with the heads that were published as versions 0.1 and 0.0.
 
     Args:
-        path: torchvision's AlexNet; the heads lie in the library.
-        flag: what named the file, for complaints.
+        path: weights of torchvision's AlexNet; the library contains the heads.
+        flag: the flag that names the file, for messages.
 
     Raises:
-        Missing: there is no library.
-        BadInput: the file is not AlexNet's.
+        Missing: the library `lpips` is not installed.
+        BadInput: the file does not hold AlexNet's weights.
     """
 
     def __init__(self, path: str | Path, flag: str, device: torch.device):
@@ -202,22 +206,29 @@ class Lpips:
         self.normalize, self.networks, self.device = lpips.normalize_tensor, [], device
         for version in LPIPS_HEADS:
             with warnings.catch_warnings():
-                warnings.simplefilter('ignore')   # it builds AlexNet in torchvision's old way
+                warnings.simplefilter('ignore')   # it passes deprecated arguments to torchvision
                 network = lpips.LPIPS(net='alex', version=version, pnet_rand=True, verbose=False)
             fill(network.net, _as_trunk(state, network.net), f'{flag} {shown(path)}', "torchvision's AlexNet")
             self.networks.append(network.requires_grad_(False).eval().to(device))
 
     @torch.inference_mode()
     def __call__(self, images: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """Distances between images (N, 1 or 3, H, W) in [-1, 1] that `pairs` names: (pairs, heads) on the CPU.
+        """Distances between pairs of images.
 
-        As the library computes them, but the features of an image are taken once for all of its pairs.
+        The values are those of the library, but the features of an image are computed once for all of its pairs.
+
+        Args:
+            images: (N, 1 or 3, H, W) in [-1, 1].
+            pairs: indices of images.
+
+        Returns:
+            (pairs, heads) on the CPU.
         """
         images = images.to(self.device).expand(-1, 3, -1, -1)
         first, second = (torch.tensor(side, device=self.device) for side in zip(*pairs, strict=True))
         distances = []
         for version, network in zip(LPIPS_HEADS, self.networks, strict=True):
-            # Version 0.0 was published without the scaling of its input, and its head was fitted to that.
+            # Version 0.0 was published without input scaling, and its head was fitted without it.
             scale = network.scaling_layer if version == '0.1' else nn.Identity()
             parts = [network.net(scale(part)) for part in images.split(IMAGES_AT_ONCE)]
             total = torch.zeros(len(pairs), device=self.device)
@@ -231,13 +242,15 @@ class Lpips:
 
 
 def _as_trunk(state: dict, trunk: nn.Module) -> dict:
-    """Weights of torchvision's AlexNet under the names that lpips gives to its convolutions: slice1.0 is features.0."""
+    """The weights of torchvision's AlexNet under the keys that lpips gives to its convolutions, such as slice1.0 for
+    features.0.
+    """
     return {key: state[wanted] for key in trunk.state_dict()
             if (wanted := re.sub(r'slice\d+', 'features', key)) in state}
 
 
-def following_pairs(n: int) -> list[tuple[int, int]]:
-    """The n pairs of 2·n outputs of which each stands in one: random pairs, where the outputs are random."""
+def consecutive_pairs(n: int) -> list[tuple[int, int]]:
+    """The n disjoint pairs (0, 1), (2, 3), … of 2·n outputs; random outputs make them random pairs."""
     return [(2 * k, 2 * k + 1) for k in range(n)]
 
 
@@ -248,7 +261,7 @@ def all_pairs(n: int) -> list[tuple[int, int]]:
 
 def mean_distance(distance: Callable[[Tensor, list], Tensor], groups: Iterable[Tensor],
                   pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """The mean over groups of images (S, C, H, W), an input's outputs each, of the mean distance of their `pairs`."""
+    """The distance of `pairs` of images, averaged over the pairs and over groups (S, C, H, W), one group per input."""
     return torch.stack([distance(group, pairs).mean(0) for group in groups]).mean(0)
 
 
@@ -257,11 +270,13 @@ def mean_distance(distance: Callable[[Tensor, list], Tensor], groups: Iterable[T
 # ---------------------------------------------------------------------------------------------------------------------
 
 class FidFeatures:
-    """The 2048 features of the Inception of 2015 that FID and KID are defined on, by torch-fidelity.
+    """The 2048 features of the Inception network of 2015, on which FID and KID are defined, by torch-fidelity.
+
+    torchvision's Inception-v3 is a different network; its FIDs are not comparable.
 
     Raises:
-        Missing: there is no library.
-        BadInput: the file is not that network's. (torchvision's Inception-v3 is another: its FIDs are other numbers.)
+        Missing: the library `torch_fidelity` is not installed.
+        BadInput: the file does not hold this network's weights.
     """
 
     def __init__(self, path: str | Path, flag: str, device: torch.device):
@@ -269,9 +284,9 @@ class FidFeatures:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         state, memory = load_file(path, flag), io.BytesIO()
         if 'fc.weight' not in state or getattr(state['fc.weight'], 'shape', ())[:1] != (1008,):
-            raise BadInput(f"{flag} {shown(path)}: not torch-fidelity's Inception ({FID_INCEPTION.name}); that of "
-                           f'torchvision is another network')
-        # The library would run what a file says; it is handed what was read without that.
+            raise BadInput(f"{flag} {shown(path)}: not torch-fidelity's Inception ({FID_INCEPTION.name}); "
+                           f"torchvision's is a different network")
+        # The library would unpickle the file without restrictions. It is given the tensors that were read safely.
         torch.save(state, memory)
         memory.seek(0)
         try:
@@ -283,22 +298,25 @@ class FidFeatures:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Pictures as bytes (N, H, W, 1 or 3) -> features (N, 2048) on the CPU."""
+        """8-bit images (N, H, W, 1 or 3) -> features (N, 2048) on the CPU."""
         images = pixels.to(self.device).movedim(-1, 1).expand(-1, 3, -1, -1)
         return torch.cat([self.network(part)[0].cpu() for part in images.split(IMAGES_AT_ONCE)])
 
 
 def fid(one: Tensor, other: Tensor) -> float:
-    """Fréchet distance of two sets of features (n, 2048): by torch-fidelity."""
+    """Fréchet distance between two sets of features (n, 2048), by torch-fidelity."""
     from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
     statistics = [fid_features_to_statistics(features.double()) for features in (one, other)]
     return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
 
 
 def kid(one: Tensor, other: Tensor, seed: int) -> tuple[float, int]:
-    """Kernel distance of two sets of features, and the size of the subsets: by torch-fidelity, its 100 random ones.
+    """Kernel distance between two sets of features (n, 2048), by torch-fidelity.
 
-    A subset has 1000 pictures, as is usual, or all of the smaller set.
+    It is the mean over 100 random subsets of 1000 images, as is usual, or of as many as the smaller set has.
+
+    Returns:
+        The distance and the size of the subsets.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
     size = min(KID_SUBSET_SIZE, len(one), len(other))

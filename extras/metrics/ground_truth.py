@@ -1,6 +1,7 @@
-"""The true factors of drawn data: reading factors_test.json, masks of the objects, and their relation to style codes.
+"""The true factors of drawn data: factors_test.json, masks of the objects, and how style codes depend on the factors.
 
-scripts/draw_demo_data.py writes the file beside testA and testB. Both images of a pair show the object of its entry.
+scripts/draw_demo_data.py writes the file to the folder of testA and testB. Both images of a pair show the object that
+its entry describes.
 """
 import json
 import math
@@ -18,15 +19,15 @@ from extras.metrics.image_features import FEWEST_PIXELS, PATTERNS, lab_of
 
 FILE_NAME = 'factors_test.json'
 MAX_FILE_BYTES = 512 * 2 ** 20
-FINE = 4              # a mask is drawn so many times larger, and holds the pixels that are covered whole
+FINE = 4              # a mask is drawn this many times larger, and keeps the pixels that are completely covered
 FACTORS = ('body L*', 'body a*', 'body b*', 'second L*', 'second a*', 'second b*', 'patterned', 'handbag', 'flipped')
 
 
 class Factors(NamedTuple):
     """What a test image shows, as far as the metrics need it."""
-    size: int                  # of the picture as it was drawn, in pixels
-    body: list                 # outlines: lists of (x, y) in those pixels
-    covered: list              # outlines of what lies on the body in other colours
+    size: int                  # height and width of the image as it was drawn, in pixels
+    body: list                 # outlines: lists of (x, y) in these pixels
+    covered: list              # outlines of parts in other colours that cover the body
     body_lab: Tensor           # (3,)
     second_lab: Tensor         # (3,)
     pattern: str
@@ -34,7 +35,7 @@ class Factors(NamedTuple):
     flipped: bool
 
     def values(self) -> list[float]:
-        """A number for each of `FACTORS`."""
+        """The factors as numbers, in the order of `FACTORS`."""
         return [*self.body_lab.tolist(), *self.second_lab.tolist(), float(self.pattern != 'plain'),
                 float(self.handbag), float(self.flipped)]
 
@@ -86,9 +87,9 @@ def read_factors(data_root: str | Path) -> dict[str, Factors]:
 def _factors_of(entry: dict[str, Any]) -> Factors:
     outlines = [[[(float(x), float(y)) for x, y in outline] for outline in entry[key]] for key in ('body', 'covered')]
     if not all(math.isfinite(value) for group in outlines for outline in group for point in outline for value in point):
-        raise ValueError('an outline that is not of numbers')
+        raise ValueError('a coordinate that is not finite')
     if entry['pattern'] not in PATTERNS or not 1 <= entry['size'] <= 2 ** 14 or not outlines[0]:
-        raise ValueError('a pattern, size or body that it does not draw')
+        raise ValueError('an unknown pattern, a size out of range, or no body')
     colours = [[float(value) for value in entry['colours'][role]] for role in ('body', 'second')]
     if not all(len(colour) == 3 and all(0 <= value <= 255 for value in colour) for colour in colours):
         raise ValueError('a colour that is not three bytes')
@@ -97,10 +98,11 @@ def _factors_of(entry: dict[str, Any]) -> Factors:
 
 
 def correlations(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
-    """Pearson's correlation of each style dimension with each of `FACTORS`: (style_dim, factors).
+    """Pearson correlation of each style dimension with each of `FACTORS`, 0 where either is constant:
+    (style_dim, factors).
 
     Args:
-        styles: (n, style_dim), of the images that show `factors`. A constant has the correlation 0.
+        styles: (n, style_dim), style codes of the images that show `factors`.
     """
     values = torch.tensor([one.values() for one in factors], dtype=torch.float64)
     codes = styles.double() - styles.double().mean(0)
@@ -110,9 +112,9 @@ def correlations(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
 
 
 def explained(styles: Tensor, factors: Sequence[Factors]) -> Tensor:
-    """Share of each factor's variance that a line through the style codes tells of a picture left out: (factors,).
+    """Leave-one-out R² of a linear regression of each factor on the style codes, negative values set to 0: (factors,).
 
-    Leave-one-out R² of linear regression, so that many dimensions do not explain by chance; below 0 counts as 0.
+    Leaving out the image that is predicted keeps many dimensions from explaining a factor by chance.
     """
     n = len(styles)
     values = torch.tensor([one.values() for one in factors], dtype=torch.float64)

@@ -12,20 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TOLERANCE = 2 / 128            # of the shorter side: how far an edge may lie from its counterpart
-EDGE_CONTRAST = 12.0           # ΔE over two pixels from which there is an edge
-ONE_COLOUR = 14.0              # ΔE of two groups of pixels below which they are one colour
-NEARLY_AS_COMMON = 0.4         # share of the pixels from which a second colour may be the body's as well
-GREY = 12.0                    # CIELAB chroma below which a colour has no hue
-HUES, LIGHTNESSES = 8, 3       # bins
+TOLERANCE = 2 / 128            # distance within which two edges agree, as a share of the shorter side
+EDGE_CONTRAST = 12.0           # an edge is a change of more than this ΔE over two pixels
+ONE_COLOUR = 14.0              # two groups of pixels that differ by less than this ΔE have one colour
+NEARLY_AS_COMMON = 0.4         # a second colour with at least this share of the pixels may be the main one
+GREY = 12.0                    # a colour with less CIELAB chroma counts as grey
+HUES, LIGHTNESSES = 8, 3       # numbers of bins
 PATTERNS = ('plain', 'stripes', 'dots', 'checks', 'zigzag')
-FEWEST_PIXELS = 24             # of which a colour or a pattern is taken
-PATTERN_SIZE = 128             # larger pictures are reduced to it: it shows the finest pattern
-PATTERN_FIT = 0.68             # correlation with the best pattern's autocorrelation below which there is none
-PATTERN_CONTRAST = 20.0        # ΔE of its two colours below which a pattern is light on a seam or a fold
-PATTERN_SHARE = 0.95           # of the commoner colour above which the other one is a seam
-SHADING = 0.07                 # of the frame: what is smoother than this is light, not pattern
-REACH = 0.16                   # of the frame: how far autocorrelations are compared
+FEWEST_PIXELS = 24             # a colour or a pattern is measured on at least this many pixels
+PATTERN_SIZE = 128             # larger images are reduced to this size, at which the finest pattern is still visible
+PATTERN_FIT = 0.68             # lowest correlation with the autocorrelation of a pattern that counts as a match
+PATTERN_CONTRAST = 20.0        # two colours that differ by less than this ΔE are shading on a seam or a fold
+PATTERN_SHARE = 0.95           # where the main colour has a larger share, the second one is a seam
+SHADING = 0.07                 # anything smoother than this share of the image size is shading, not pattern
+REACH = 0.16                   # largest offset of autocorrelations, as a share of the image size
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Colour
@@ -39,7 +39,7 @@ def to_lab(images: Tensor) -> Tensor:
     to_xyz = linear.new_tensor([[0.4124564, 0.3575761, 0.1804375],
                                 [0.2126729, 0.7151522, 0.0721750],
                                 [0.0193339, 0.1191920, 0.9503041]])
-    white = to_xyz.sum(1)   # that of R = G = B = 1, so that greys have no chroma at all
+    white = to_xyz.sum(1)   # XYZ of R = G = B = 1, so that greys have exactly zero chroma
     xyz = torch.einsum('ij,njhw->nihw', to_xyz / white[:, None], linear)
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-12) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = f.unbind(1)
@@ -47,7 +47,7 @@ def to_lab(images: Tensor) -> Tensor:
 
 
 def lab_of(colour: Sequence[float]) -> Tensor:
-    """The L*, a*, b* of an sRGB colour of three bytes: (3,)."""
+    """The L*, a*, b* of an sRGB colour with values 0…255: (3,)."""
     return to_lab(torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1) / 127.5 - 1).flatten().float()
 
 
@@ -151,7 +151,7 @@ def edge_f1(found: Tensor, wanted: Tensor, tolerance: float) -> Tensor:
 
 
 def tolerance_of(height: int, width: int) -> float:
-    """By how many pixels edges may differ: 2 at 128×128, in proportion at other sizes, at least 1."""
+    """The distance in pixels within which two edges agree: 2 at 128×128, in proportion at other sizes, at least 1."""
     return max(1.0, TOLERANCE * min(height, width))
 
 
@@ -160,11 +160,12 @@ def tolerance_of(height: int, width: int) -> float:
 # ---------------------------------------------------------------------------------------------------------------------
 
 def pattern_of(lab: Tensor, mask: Tensor) -> str:
-    """The pattern of the pixels `mask` (H, W) of a picture (3, H, W) in CIELAB: plain, stripes, dots, checks, zigzag.
+    """The pattern of the pixels in `mask` (H, W) of an image (3, H, W) in CIELAB, one of `PATTERNS`.
 
-    The picture is reduced to its strongest direction of colour, freed of what is smoother than a pattern, and
-    compared by its autocorrelation, in which the place of a pattern does not matter, with those of all patterns at
-    their periods and angles. Where there are no two colours, or nothing fits, it is plain.
+    Colours are projected on their first principal component, and shading, which is smoother than any pattern, is
+    subtracted. The autocorrelation of the result, which does not depend on the position of a pattern, is compared with
+    the autocorrelations of all patterns at several periods and angles. The result is 'plain' where there are not two
+    colours, or no pattern fits.
     """
     if min(mask.shape) > PATTERN_SIZE:
         smaller = [round(side * PATTERN_SIZE / min(mask.shape)) for side in mask.shape]
@@ -210,7 +211,7 @@ def _autocorrelation(values: Tensor, reach: int) -> Tensor:
 
 
 def _correlations(one: Tensor, many: Tensor, weight: Tensor) -> Tensor:
-    """Correlation of `one` (k,) with each of `many` (n, k), where `weight` (k,) counts."""
+    """Correlation of `one` (k,) with each row of `many` (n, k), weighted by `weight` (k,)."""
     weight = weight / weight.sum()
     one, many = one - (one * weight).sum(), many - (many * weight).sum(1, keepdim=True)
     together = (one * many * weight).sum(1)
@@ -219,7 +220,7 @@ def _correlations(one: Tensor, many: Tensor, weight: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
-    """Autocorrelations of all patterns, each with its kind: names, and (n, (2·reach + 1)²)."""
+    """The kinds of n patterns, and their autocorrelations, (n, (2·reach + 1)²)."""
     kinds, found = [], []
     upright = (-8, -4, 0, 4, 8)
     tilts = {'stripes': range(0, 180, 4), 'dots': upright, 'checks': (*upright, 37, 41, 45, 49, 53),
@@ -239,7 +240,7 @@ def _templates(size: int, reach: int) -> tuple[list[str], Tensor]:
 
 def _pattern(kind: str, period: float, angle: float, share: float, side: int) -> Tensor:
     """The share of a pattern's second colour in each pixel, (side, side) in [0, 1]; `period` and `side` in pixels."""
-    fine = 3   # pixels on the edge of a figure are partly covered
+    fine = 3   # supersampling, as pixels on the edge of a shape are partly covered
     at = (torch.arange(side * fine) + 0.5) / (fine * period)
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = cos * at[None, :] + sin * at[:, None], cos * at[:, None] - sin * at[None, :]
@@ -260,22 +261,22 @@ def _pattern(kind: str, period: float, angle: float, share: float, side: int) ->
 # ---------------------------------------------------------------------------------------------------------------------
 
 def entropy(kinds: Sequence) -> float:
-    """Entropy in bits of the frequencies of the kinds in a list: log2(k) for k equally frequent ones."""
+    """Entropy in bits of the frequencies of the kinds in a list; log2(k) for k equally frequent kinds."""
     shares = [kinds.count(kind) / len(kinds) for kind in set(kinds)]
     return -sum(share * math.log2(share) for share in shares)
 
 
-def mean_squared_difference(pictures: Tensor) -> float:
-    """Mean squared ΔE between corresponding pixels, over all pairs of images (N, C, H, W); 0 for a single one."""
-    if len(pictures) < 2:
+def mean_squared_difference(images: Tensor) -> float:
+    """Mean squared ΔE between corresponding pixels, over all pairs of images (N, C, H, W); 0 for a single image."""
+    if len(images) < 2:
         return 0.0
-    lab = to_lab(pictures.float())
+    lab = to_lab(images.float())
     differences = [(lab[i + 1:] - lab[i]).square().sum(1).mean((1, 2)) for i in range(len(lab) - 1)]
     return torch.cat(differences).mean().item()
 
 
 def mean_pair_difference(colours: Tensor) -> float:
-    """Mean ΔE over all pairs of colours (n, 3); 0 for a single one."""
+    """Mean ΔE over all pairs of colours (n, 3); 0 for a single colour."""
     return torch.pdist(colours).mean().item() if len(colours) > 1 else 0.0
 
 
@@ -286,7 +287,7 @@ class Coverage(NamedTuple):
 
 
 def coverage(samples: Sequence, real: Sequence) -> Coverage:
-    """How the kinds of samples cover those of real pictures."""
+    """How well the kinds of samples cover those of real images."""
     wanted = set(real)
     outside = sum(kind not in wanted for kind in samples)
     return Coverage(len(wanted & set(samples)) / len(wanted), outside / len(samples))

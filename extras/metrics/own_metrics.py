@@ -21,10 +21,10 @@ from extras.metrics import image_features
 from extras.metrics.ground_truth import Factors, correlations, explained, read_factors
 from extras.metrics.image_features import Palette, colour_bin, edge_f1, edges, palette, pattern_of, to_lab, tolerance_of
 
-NUM_SAMPLES = 10                  # styles sampled for an input
-PIXELS_HELD = 48 * 256 * 256      # of the outputs that lie in memory together
+NUM_SAMPLES = 10                  # sampled styles per input
+PIXELS_HELD = 48 * 256 * 256      # of outputs in memory at once
 COVERAGE_SAMPLES = 100
-GROUPS_OF_REAL = 100              # groups of ten real pictures that stand for the outputs of one input
+GROUPS_OF_REAL = 100              # groups of ten real images, each of which stands for the outputs of one input
 
 
 class Model:
@@ -86,7 +86,7 @@ class TestImages:
             not a file that scripts/draw_demo_data.py wrote.
     """
 
-    __test__ = False   # pytest takes the name for a test's
+    __test__ = False   # pytest would collect the class because of its name
 
     def __init__(self, config: dict, a2b: bool, num_inputs: int, seed: int, dirty_root: str | None = None):
         self.config = config
@@ -111,7 +111,8 @@ class TestImages:
             self.dirty_twins = {path: folder / path.name for path in self.inputs}
             for twin in self.dirty_twins.values():
                 if not twin.is_file():
-                    raise BadInput(f'{shown(twin)} is missing; scripts/draw_dirty_twin.py draws the twin of a test set')
+                    raise BadInput(f'{shown(twin)} is missing; scripts/draw_dirty_twin.py makes the corrupted version '
+                                   f'of a test set')
         self._masks = {}
 
     @property
@@ -221,15 +222,15 @@ def observe(model: Model, images: TestImages, seed: int, name: str,
             targets = images.read(images.target, [images.targets[i % len(images.targets)] for i in batch])
             both = ((x, clean, False, seen.recon_source), (targets, targets, True, seen.recon_target))
             for given, wanted, of_target, values in both if model.method.autoencodes else ():
-                again = model.reconstruct(given, of_target).float().cpu()
-                values += (again - wanted).abs().mean((1, 2, 3)).tolist()
+                reconstruction = model.reconstruct(given, of_target).float().cpu()
+                values += (reconstruction - wanted).abs().mean((1, 2, 3)).tolist()
             visit(batch, x, outputs, guided)
             bar.update(len(batch))
     return seen
 
 
 def _see_codes(seen: Observations, model: Model, x: Tensor, outputs: Tensor, styles: Tensor | None) -> None:
-    """Encode outputs again and record the errors of content (of two outputs per input, to save time) and style."""
+    """Encode outputs and record the errors of content codes (of two outputs per input, to save time) and styles."""
     if model.method.autoencodes:
         content = model.content(x)
         few = min(2, outputs.shape[1])
