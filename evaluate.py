@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> None:
                           opts.encoder_noise)
     tools, left_out = load_tools(opts, images, device, model.forward.samples)
     folder = make_folder(opts.output_folder, '--output_folder')
-    refuse_overwriting([folder / name for name in ('figures.json', 'sheet.png')],
+    refuse_overwriting([folder / name for name in ('figures.json', 'sheet.png', 'sheet_dirty.png')],
                        [*images.inputs, *images.targets, *given_files(opts)], '--output_folder')
 
     lpips, fid, classifier = (tools.get(name) for name in EXPENSIVE)
