@@ -2,8 +2,8 @@
 
     python scripts/compare_runs.py outputs/A outputs/B --output_folder outputs/comparison
 
-It is the page of a run (`engine.run_page.page`) with other data: a curve is named `TERM\\nRUN`, and each direction has a
-picture per run. The pictures are not copied; the page refers to them by relative paths.
+It is the page of a run (`engine.run_page.page`) with other data: a curve is named `TERM\\nRUN`, and each direction has
+a picture per run. The pictures are not copied; the page refers to them by relative paths.
 """
 import os
 import urllib.parse

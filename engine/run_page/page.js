@@ -317,6 +317,7 @@
     if (!seen.length) return null;
     const at = share => seen[Math.round(share * (seen.length - 1))];
     let low = at(0.002), high = at(0.998);
+    if (high - low < 1e-9 * Math.abs(high)) low = high;   // smoothing rounds constants, and ticks needs a range
     if (set.log) return low === high ? [low / 2, high * 2] : [low / 1.1, high * 1.1];
     if (low >= 0 && low < 0.4 * high) low = 0;
     if (low === high) return [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
