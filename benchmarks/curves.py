@@ -1,10 +1,10 @@
-"""Does training in bfloat16 follow training in 32 bits? Loss curves of the demo config, drawn over each other.
+"""Compare training in bfloat16 with training in fp32: loss curves of the demo config in the same charts.
 
     pip install -r requirements/bench.txt
     python benchmarks/curves.py --iterations 2000 --output benchmarks/results/curves-MACHINE
 
-Trains fp32 and bf16 with one seed, and fp32 with another seed: how far the two of fp32 are apart is the noise that bf16
-is held against. Runs that are done already under --work are taken as they are. Writes a picture and a JSON file.
+Trains in fp32 and in bf16 with one seed, and in fp32 with a second seed. The distance between the two fp32 runs is the
+noise to compare bf16 with. Finished runs in the folder --work are not repeated. Writes a picture and a JSON file.
 """
 import argparse
 import json
@@ -25,11 +25,11 @@ from core.tensorboard_log import scalars
 RUNS = {'fp32': ('fp32', 0), 'bf16': ('bf16', 0), 'fp32, another seed': ('fp32', 1)}
 TERMS = ('loss_dis_total', 'loss_gen_total', 'loss_gen_recon_x_a', 'loss_gen_recon_x_b', 'loss_gen_recon_s_a',
          'loss_gen_recon_s_b', 'loss_gen_recon_c_a', 'loss_gen_recon_c_b')
-WINDOW = 200   # iterations that a point of a curve is the mean of
+WINDOW = 200   # iterations in the moving average of a curve
 
 
 def train(config: Path, work: Path, precision: str, seed: int, iterations: int) -> dict[str, np.ndarray]:
-    """The loss curves of one run, by their names: an array of (step, value)."""
+    """Train, and return the loss curves of the run by name, each an array of (step, value)."""
     out = work / f'{precision}-{seed}'
     command = [sys.executable, 'train.py', '--config', config, '--output_path', out, '--seed', str(seed), '--resume']
     subprocess.run([*command, '--precision', precision, '--max_iter', str(iterations)], cwd=ROOT, check=True)
@@ -40,7 +40,7 @@ def train(config: Path, work: Path, precision: str, seed: int, iterations: int) 
 
 
 def smooth(points: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and means over `window` iterations before each."""
+    """The moving average of a curve over `window` iterations: steps and means."""
     every = int(points[1, 0] - points[0, 0])
     n = max(1, window // every)
     return points[n - 1:, 0], np.convolve(points[:, 1], np.ones(n) / n, mode='valid')
@@ -50,8 +50,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', type=Path, default=ROOT / 'configs' / 'demo_drawn_small.yaml')
     parser.add_argument('--iterations', type=int, default=2000)
-    parser.add_argument('--work', type=Path, default=Path('outputs/curves'), help='where the runs go')
-    parser.add_argument('--output', required=True, help='name of the picture and the JSON file, without their ending')
+    parser.add_argument('--work', type=Path, default=Path('outputs/curves'), help='folder of the runs')
+    parser.add_argument('--output', required=True, help='path of the picture and the JSON file, without extension')
     opts = parser.parse_args()
 
     import matplotlib
@@ -68,12 +68,12 @@ def main() -> int:
         axis.set_title(f'{term}, mean of {WINDOW} iterations', fontsize=9)
         means = {name: {'first half': float(values[:len(values) // 2].mean()), 'second half': float(
             values[len(values) // 2:].mean())} for name, values in ((n, t[term][:, 1]) for n, t in curves.items())}
-        plain = smooth(curves['fp32'][term], WINDOW)[1]
-        apart = {name: float(np.abs(smooth(terms[term], WINDOW)[1] - plain).mean() / plain.mean())
-                 for name, terms in curves.items() if name != 'fp32'}
-        report['terms'][term] = {'means': means, 'apart_from_fp32': apart}
+        reference = smooth(curves['fp32'][term], WINDOW)[1]
+        distances = {name: float(np.abs(smooth(terms[term], WINDOW)[1] - reference).mean() / reference.mean())
+                     for name, terms in curves.items() if name != 'fp32'}
+        report['terms'][term] = {'means': means, 'apart_from_fp32': distances}
         print(f'{term:20} mean distance of the smoothed curves from fp32: '
-              + ', '.join(f'{name} {value:.1%}' for name, value in apart.items()))
+              + ', '.join(f'{name} {value:.1%}' for name, value in distances.items()))
     axes.flat[0].legend()
     figure.tight_layout()
     figure.savefig(f'{opts.output}.png', dpi=80)

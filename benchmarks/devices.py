@@ -1,10 +1,10 @@
-"""Does a GPU compute what the CPU does? Losses of a few iterations on both, from the same weights, images and noise.
+"""Compare the losses of a few iterations on a GPU and on the CPU, from the same weights, images and noise.
 
     python benchmarks/devices.py --device cuda --output devices.json
 
-Each precision of the device is held against 32 bits on the CPU, and so is the iteration as a CUDA graph. The operations
-of an iteration that wait for the device are counted. Exit status 1 where fp32 is further off than rounding, where two
-deterministic runs differ, or where an iteration waits.
+Each precision on the device is compared with fp32 on the CPU, and the iteration as a CUDA graph with the one without a
+graph. Operations of an iteration that synchronize with the device are listed. The exit status is 1 if fp32 differs by
+more than rounding, if two deterministic runs differ, or if an iteration synchronizes.
 """
 import argparse
 import json
@@ -27,15 +27,15 @@ TRAINERS = {'MUNIT': (MUNIT_Trainer, {}),
             'MUNIT, options': (MUNIT_Trainer, {'recon_x_cyc_w': 5, 'ema_decay': 0.9, 'dirty': 'a', 'grad_clip': 'auto',
                                                'log_styles': True, 'dis': {'gan_type': 'hinge'}}),
             'UNIT': (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_x_cyc_w': 10})}
-ROUNDING = 5e-3   # after three iterations, of which each makes the differences of the one before it larger
+ROUNDING = 5e-3   # allowed after three iterations, each of which amplifies the differences of the one before
 
 
 def losses(trainer_class, changes: dict, precision: str, device: str, deterministic: bool = False,
            graph: bool = False, steps: int = 3) -> list[dict]:
-    """The terms of the first iterations."""
+    """The loss terms of the first iterations, as one dict per iteration."""
     set_precision(precision)
     set_deterministic(deterministic)
-    torch.backends.cudnn.benchmark = False   # trying every kernel costs 10 s each time
+    torch.backends.cudnn.benchmark = False   # benchmarking all kernels takes 10 s each time
     trainer = filled_trainer(trainer_class, config_with(precision=precision, **changes)).to(device)
     rows = []
     if graph:
@@ -49,7 +49,7 @@ def losses(trainer_class, changes: dict, precision: str, device: str, determinis
 
 
 def waits(trainer_class, changes: dict, device: str) -> list[str]:
-    """The operations of an iteration that wait for the device, as CUDA's own watch reports them."""
+    """The source lines of an iteration that synchronize with the device, according to PyTorch's sync debug mode."""
     trainer = filled_trainer(trainer_class, config_with(**changes)).to(device)
     x_a, x_b = waves(1, 2, 3, 64, 64).to(device), waves(2, 2, 3, 64, 64).to(device)
     for _ in range(2):
@@ -68,7 +68,7 @@ def waits(trainer_class, changes: dict, device: str) -> list[str]:
 
 
 def furthest(found: list[dict], wanted: list[dict]) -> float:
-    """The largest relative difference of any term."""
+    """The largest relative difference over all terms."""
     return max(abs(f[name] - w[name]) / max(abs(w[name]), 1e-2)
                for f, w in zip(found, wanted, strict=True) for name in w)
 
@@ -76,7 +76,7 @@ def furthest(found: list[dict], wanted: list[dict]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--device', default='cuda')
-    parser.add_argument('--output', help='a JSON file to write')
+    parser.add_argument('--output', help='JSON file to write')
     opts = parser.parse_args()
     report, failed = {'torch': torch.__version__, 'device': opts.device}, False
     if opts.device.startswith('cuda'):
@@ -100,8 +100,8 @@ def main() -> int:
         print(f'{name:20} largest relative difference from the CPU: '
               + ', '.join(f'{precision} {row[precision]:.1e}' for precision in PRECISIONS)
               + (f', CUDA graph from eager {row["graph"]:.1e}' if 'graph' in row else '')
-              + ('' if one == two else '; NOT the same twice when deterministic')
-              + (f'; WAITS at {", ".join(row["waits"])}' if row.get('waits') else ''), flush=True)
+              + ('' if one == two else '; deterministic runs DIFFER')
+              + (f'; SYNCHRONIZES at {", ".join(row["waits"])}' if row.get('waits') else ''), flush=True)
     return int(failed)
 
 

@@ -1,12 +1,12 @@
-"""Replay a part of a run and print what its gradients do: which discriminator, which layer, which scores.
+"""Replay a part of a run and print gradient norms by network and layer, and the scores of the discriminators.
 
     OMP_NUM_THREADS=1 python benchmarks/divergence.py --from_step 4908 --to_step 4918 \\
         --config CONFIG --seed 1 --precision bf16 --resume --max_iter 4920 --output_path FOLDER
 
-All flags but the first two are those of train.py, which is what runs. For every step of the window it prints the norms
-of the gradients of both optimizers and of each network; the three layers with the largest norms; for each discriminator
-and scale the range of its scores on translated and on real images; and by how much the largest step of Adam exceeds the
-learning rate (the largest |m| / (sqrt(v) + eps) of the discriminators without bias correction; 1 is usual).
+All flags except the first two are passed to train.py. For each step from --from_step to --to_step, the script prints
+the gradient norm of each network, the three layers with the largest norms, for each discriminator and scale the range
+of its scores on translated and on real images, and the ratio of the discriminators' largest Adam step to the learning
+rate (the largest |m| / (sqrt(v) + eps) without bias correction; usually about 1).
 """
 import argparse
 import sys
@@ -22,29 +22,29 @@ from engine.cli import run_command
 
 
 def norm_of(tensors: list[torch.Tensor]) -> float:
-    """The joint norm of some gradients."""
+    """The total norm of gradients."""
     return float(torch.stack(torch._foreach_norm(tensors)).norm()) if tensors else 0.0
 
 
 class Probe:
-    """Prints what happens in the steps of a window, without changing it."""
+    """Prints the gradients and scores of the steps from `first` to `last` without affecting them."""
 
     def __init__(self, first: int, last: int):
         self.first, self.last, self.scores = first, last, {}
 
     def install(self) -> None:
-        honest_step, honest_judge = trainer_module.Trainer._step, trainer_module.judge_together
+        original_step, original_judge = trainer_module.Trainer._step, trainer_module.judge_together
 
         def step(trainer: trainer_module.Trainer, of: str):
             if self.first <= trainer.iteration <= self.last:
                 self.report(trainer, of)
-            result = honest_step(trainer, of)
+            result = original_step(trainer, of)
             if of == 'dis' and self.first <= trainer.iteration <= self.last:
-                print(f'    largest step of Adam: {self.largest_step(trainer):.1f} times the rate')
+                print(f'    largest step of Adam: {self.largest_step(trainer):.1f} times the learning rate')
             return result
 
         def judge(dis, fake, real):
-            found = honest_judge(dis, fake, real)
+            found = original_judge(dis, fake, real)
             self.scores[id(dis)] = [[float(f(score.detach().float())) for f in (torch.min, torch.max)]
                                     for kind in found for score in kind]
             return found
@@ -75,11 +75,11 @@ class Probe:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        description='Replay a part of a run, and print what its gradients do.',
+        description='Replay a part of a run and print its gradient norms and discriminator scores.',
         epilog='All other flags are those of train.py, such as --config --seed --precision --resume --max_iter '
                '--output_path.')
-    parser.add_argument('--from_step', type=int, required=True, help='the first iteration to print')
-    parser.add_argument('--to_step', type=int, required=True, help='the last one')
+    parser.add_argument('--from_step', type=int, required=True, help='first iteration to print')
+    parser.add_argument('--to_step', type=int, required=True, help='last iteration to print')
     opts, rest = parser.parse_known_args()
     Probe(opts.from_step, opts.to_step).install()
     return train.main(rest)

@@ -1,11 +1,11 @@
-"""Set checkpoints beside each other: their figures in one table, and what they make of the same inputs on one sheet.
+"""Compare checkpoints: their metrics in one table, and their outputs for the same inputs on one contact sheet.
 
     python benchmarks/figures_table.py --output benchmarks/results/demo_over_time \\
         --row "1,000" configs/demo_edges2shoes_folder.yaml runs/ema_00001000.pt \\
         --row "20,000" configs/demo_edges2shoes_folder.yaml runs/ema_00020000.pt
 
-Each row is measured as by evaluate.py; a row whose figures are there already is not measured again. Writes
-OUTPUT.json, OUTPUT.md and OUTPUT.png.
+Each row is evaluated by evaluate.py, unless its figures.json in the folder --work exists already. Writes OUTPUT.json,
+OUTPUT.md and OUTPUT.png.
 """
 import argparse
 import json
@@ -23,17 +23,17 @@ from engine.cli import at_least, run_command
 COLUMNS = ('content kept', 'content kept, guided', 'colour error, guided / sampled', 'pattern agreement, guided',
            'colour diversity', 'pattern entropy', 'coverage', 'reconstruction, source', 'reconstruction, target',
            'style code correlation', 'dirty: content kept / clean', 'dirty: colour error, guided / clean')
-SHEET_ROWS, SHEET_CELLS = 3, 9    # of each evaluation's sheet: input, guide, guided output, six samples
+SHEET_ROWS, SHEET_CELLS = 3, 9    # rows to take from each evaluation's sheet, and its number of columns
 
 
 def parse_arguments(argv: list[str] | None = None):
     parser = OneLineParser(description=__doc__.split('\n')[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--row', nargs=3, action='append', required=True, metavar=('LABEL', 'CONFIG', 'CHECKPOINT'))
-    parser.add_argument('--output', required=True, help='where the table goes, without an ending')
-    parser.add_argument('--work', default='outputs/figures_table', help='where each evaluation goes')
-    parser.add_argument('--data_root', help="in place of the configs'")
-    parser.add_argument('--dirty_root', help='a dirty twin of the test images')
-    parser.add_argument('--num_inputs', type=at_least(1), default=100)
+    parser.add_argument('--output', required=True, help='path of the table and the sheet, without extension')
+    parser.add_argument('--work', default='outputs/figures_table', help='folder of the evaluations')
+    parser.add_argument('--data_root', help="data folder, instead of the configs'")
+    parser.add_argument('--dirty_root', help='folder with corrupted versions of the test images')
+    parser.add_argument('--num_inputs', type=at_least(1), default=100, help='number of test images to translate')
     return parser.parse_args(argv)
 
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def measured(config: str, checkpoint: str, opts: argparse.Namespace) -> tuple[dict, Path]:
-    """The figures of a checkpoint, and the folder in which they and their sheet lie."""
+    """The content of a checkpoint's figures.json, and the folder that contains it and sheet.png."""
     folder = Path(opts.work) / '_'.join(Path(checkpoint).parts[-3:]).removesuffix('.pt')
     if not (folder / 'figures.json').exists():
         arguments = ['--config', config, '--checkpoint', checkpoint, '--output_folder', str(folder), '--num_inputs',
@@ -66,7 +66,7 @@ def measured(config: str, checkpoint: str, opts: argparse.Namespace) -> tuple[di
 
 
 def markdown(content: dict[str, dict]) -> str:
-    """A row for each label, a column for each figure that any of them has."""
+    """A Markdown table with a row for each label and a column for each metric that any row has."""
     columns = [name for name in COLUMNS if any(name in figures for figures in content.values())]
 
     def cell(value: float | None) -> str:
@@ -79,17 +79,17 @@ def markdown(content: dict[str, dict]) -> str:
 
 
 def sheet(paths: list[Path]) -> Image.Image:
-    """The first inputs of the evaluations' sheets, one after another, each with the labels below each other.
+    """The first rows of the evaluations' sheets, grouped by input.
 
-    All have the same inputs, guides and sampled styles, since evaluations draw them from the same seed.
+    All evaluations have the same inputs, example images and sampled styles, since their seed is the same.
     """
     sheets = [Image.open(path).convert('RGB') for path in paths]
     cell = sheets[0].width // SHEET_CELLS
-    made = Image.new('RGB', (sheets[0].width, SHEET_ROWS * len(sheets) * cell), 'white')
+    canvas = Image.new('RGB', (sheets[0].width, SHEET_ROWS * len(sheets) * cell), 'white')
     for k, one in enumerate(sheets):
         for row in range(min(SHEET_ROWS, one.height // cell)):
-            made.paste(one.crop((0, row * cell, one.width, (row + 1) * cell)), (0, (row * len(sheets) + k) * cell))
-    return made
+            canvas.paste(one.crop((0, row * cell, one.width, (row + 1) * cell)), (0, (row * len(sheets) + k) * cell))
+    return canvas
 
 
 if __name__ == '__main__':

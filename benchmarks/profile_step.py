@@ -1,4 +1,4 @@
-"""What an iteration's time goes into: torch.profiler over a few iterations, kernels by their share.
+"""Profile a few training iterations with torch.profiler, and list operations by their share of the time.
 
     python benchmarks/profile_step.py --case 256,64,1,bf16,compile --output profile.txt
     python benchmarks/profile_step.py --case 128,32 --way original
@@ -15,10 +15,10 @@ from torch.profiler import ProfilerActivity, profile
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--case', type=Case.read, default=Case(128, 32), help='size,dim[,batch[,precision[,compile]]]')
-    parser.add_argument('--way', choices=WAYS, default='update')
+    parser.add_argument('--way', choices=WAYS, default='update', help='implementation to profile')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--rows', type=int, default=30)
-    parser.add_argument('--output', help='a text file to write')
+    parser.add_argument('--output', help='text file to write')
     opts = parser.parse_args()
     device = torch.device(opts.device)
     trainer, x = make_trainer(opts.case, opts.way, device), make_images(opts.case, device)

@@ -1,12 +1,12 @@
-"""Train the shirts at 64×64 with one setting changed at a time, and measure what each change does.
+"""Train the shirts at 64×64 with one setting changed at a time, and measure the effect of each change.
 
     python benchmarks/recipes.py --iterations 2000 --output benchmarks/results/recipes.json
     python benchmarks/recipes.py --rows plain dis.init --seeds 1 2 3
 
-Every row is `configs/edges2shirts64_folder.yaml` with the original's first weights of the discriminators and the
-changes below, trained from the same seed for as many iterations, and measured by `scripts/evaluate_photos.py` on the
-test pairs. Minutes are those of this machine and of whatever else it runs. The JSON is written after each row; a second
-call goes on with what is missing.
+Each row is `configs/edges2shirts64_folder.yaml` with the original's initialization of the discriminators and the
+changes in `ROWS`, trained with the same seed for the same number of iterations, and measured by
+`scripts/evaluate_photos.py` on the test pairs. Minutes are wall-clock time and include the effect of other load. The
+JSON file is written after each row, and the same command continues with the rows that are missing.
 """
 import argparse
 import copy
@@ -38,7 +38,7 @@ ROWS: dict[str, dict] = {
 
 
 def changed(config: dict, changes: dict) -> dict:
-    """The config with other values; the keys of sections as gen.dim."""
+    """A copy of the config with changed values; keys of sections are written like gen.dim."""
     config = copy.deepcopy(config)
     for name, value in changes.items():
         section, _, key = name.rpartition('.')
@@ -52,7 +52,7 @@ def run(*arguments: str | Path) -> None:
 
 
 def measure(name: str, seed: int, opts: argparse.Namespace) -> dict:
-    """Train a row, or go on with it, and measure it."""
+    """Train a row, or continue its training, and evaluate it."""
     folder = Path(opts.work) / f'{name.replace(" ", "_").replace(",", "")}_{seed}'
     folder.mkdir(parents=True, exist_ok=True)
     config = changed(yaml.safe_load(CONFIG.read_text()), {'dis.init': 'gaussian', **ROWS[name]})
@@ -83,12 +83,12 @@ def print_row(row: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--rows', nargs='+', choices=ROWS, default=list(ROWS), metavar='ROW',
-                        help=f'of {"; ".join(ROWS)}')
+                        help=f'rows to train: {"; ".join(ROWS)}')
     parser.add_argument('--seeds', nargs='+', type=int, default=[1])
     parser.add_argument('--iterations', type=int, default=2000)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--work', default='outputs/recipes', help='where the trainings go')
-    parser.add_argument('--output', default='outputs/recipes/recipes.json', help='the JSON file to write')
+    parser.add_argument('--work', default='outputs/recipes', help='folder of the runs')
+    parser.add_argument('--output', default='outputs/recipes/recipes.json', help='JSON file to write')
     opts = parser.parse_args()
     output = Path(opts.output)
     done = json.loads(output.read_text()) if output.exists() else []

@@ -1,15 +1,17 @@
-"""Time one iteration of training: `update` against `dis_update` + `gen_update` computed in the original's way.
+"""Time one training iteration: our `update` against `dis_update` and `gen_update` as the original computes them.
 
     python benchmarks/speed.py --cases 64,16 128,32 256,64 --output benchmarks/results/MACHINE.json
     python benchmarks/speed.py --cases 256,64,1,bf16,graphs 256,64,16,bf16,compile+graphs
 
-A case is size,dim[,batch[,precision[,compile]]]: precision fp32, tf32 or bf16; compile no, compile, graphs (the
-iteration as one CUDA graph) or channels_last, or several of them with a plus between. They hold for `update`; the
-original's way is fp32 (tf32 where `update` is) and not compiled. It is measured on our networks:
-images encoded again for each update, every decode and every judgement on its own, upsampled images convolved as they
-are, graphs recorded in the discriminator's update, gradients gathered in the discriminators in the generator's update,
-and one backward pass through all of it. Both ways are timed in turns in one process; the medians are quoted; memory is
-the growth of a process of its own (CUDA: of the allocator) over its state before the first iteration.
+A case is size,dim[,batch[,precision[,compile]]], where precision is fp32, tf32 or bf16, and compile is no, compile,
+graphs (the iteration as one CUDA graph) or channels_last, or several of these joined by +. Precision and compile apply
+to `update`; the original's way is computed in fp32 (in tf32 where `update` is) and not compiled.
+
+The original's way is computed with our networks: images are encoded again for each update, each decoding and each pass
+of a discriminator is a separate call, upsampled images are convolved directly, the discriminators' update records the
+generators' graph, the generators' update computes gradients of the discriminators, and there is one backward pass
+through everything. Both are timed alternately in one process, and medians are reported. Memory is the growth of a
+separate process (on CUDA, of the allocator) over its state before the first iteration.
 """
 import argparse
 import contextlib
@@ -47,7 +49,7 @@ WAYS = ('original', 'update')
 
 
 class Case(NamedTuple):
-    """What is timed: side of the images, filters, images of each domain, and how `update` computes."""
+    """What to time: size of the images, filters, batch size, and precision and compilation of `update`."""
     size: int
     dim: int
     batch: int = 1
@@ -64,7 +66,7 @@ class Case(NamedTuple):
 
 
 def make_trainer(case: Case, way: str, device: torch.device) -> trainer_module.MUNIT_Trainer:
-    """The standard configuration with the case's filters in generators and discriminators."""
+    """A trainer of the standard config with the case's number of filters in generators and discriminators."""
     config = load_config(ROOT / 'configs' / 'edges2shoes_folder.yaml')
     config['gen']['dim'] = config['dis']['dim'] = case.dim
     ours = way == 'update'
@@ -87,11 +89,11 @@ def make_images(case: Case, device: torch.device) -> torch.Tensor:
 
 @contextlib.contextmanager
 def as_the_original():
-    """Compute what `update` computes without its economies."""
-    def apart(gen, *codes):
+    """Replace the optimizations of `update` by the original's computations, within a `with` block."""
+    def decode_separately(gen, *codes):
         return tuple(gen.decode(*code) for code in codes)
 
-    def plain(block, x, adain=None):
+    def upsample_and_convolve(block, x, adain=None):
         return block.activation(block.norm(block.conv(block.pad(F.interpolate(x, scale_factor=2)))))
 
     def planes(x, scale, shift, eps):
@@ -120,12 +122,12 @@ def as_the_original():
         loss.backward()
         trainer.dis_opt.step()
 
-    with mock.patch.object(trainer_module, 'decode_together', apart), \
+    with mock.patch.object(trainer_module, 'decode_together', decode_separately), \
             mock.patch.object(trainer_module.Trainer, '_step_generators', step_generators), \
             mock.patch.object(trainer_module.MUNIT_Trainer, 'dis_update', dis_update), \
             mock.patch.object(trainer_module, 'judge_together', lambda dis, fake, real: (dis(fake), dis(real))), \
             mock.patch.object(trainer_module, 'frozen', lambda *_: contextlib.nullcontext()), \
-            mock.patch.object(networks.UpsampleConv2dBlock, 'forward', plain), \
+            mock.patch.object(networks.UpsampleConv2dBlock, 'forward', upsample_and_convolve), \
             mock.patch.object(networks.ToImageConv2dBlock, 'forward', networks.Conv2dBlock.forward), \
             mock.patch.object(fast_ops, 'normalize_planes', planes), \
             mock.patch.object(networks.LayerNorm, 'forward', layer_norm):
@@ -133,7 +135,7 @@ def as_the_original():
 
 
 def iterate(trainer, way: str, x_a: torch.Tensor, x_b: torch.Tensor) -> None:
-    """One iteration in one of the WAYS."""
+    """One iteration, computed in one of the `WAYS`."""
     set_precision(trainer.config['precision'])
     trainer.update_learning_rate()
     if way == 'update':
@@ -150,17 +152,17 @@ def synchronize(device: torch.device) -> None:
 
 
 def resident_bytes(entry: str) -> int:
-    """Memory of this process in RAM: now (VmRSS) or at its peak (VmHWM). Linux alone tells.
+    """Resident memory of this process: current (VmRSS) or peak (VmHWM). Only on Linux.
 
-    getrusage would not do: a new process starts with the peak of the one that started it.
+    getrusage is not suitable, as a new process inherits the peak of its parent.
     """
     line = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith(entry))
     return int(line.split()[1]) * 1024
 
 
 def cuda_bytes(trainer: trainer_module.Trainer, way: str, x: torch.Tensor) -> int:
-    """Bytes by which an iteration raises the allocator's peak over what weights and moments hold already. Of a graph,
-    whose memory stays its own, the same iteration without one.
+    """Bytes by which an iteration raises the allocator's peak over the memory of weights and moments. For a CUDA graph,
+    which keeps its memory, the same iteration without a graph is measured.
     """
     if isinstance(trainer.update, GraphedUpdate):
         trainer.update = trainer.update.update
@@ -173,7 +175,7 @@ def cuda_bytes(trainer: trainer_module.Trainer, way: str, x: torch.Tensor) -> in
 
 
 def measure_memory(case: Case, way: str, device: torch.device) -> int:
-    """Bytes by which two iterations raise the peak over what the trainer itself takes, on a CPU."""
+    """Bytes by which two iterations on a CPU raise the peak over the memory of the trainer."""
     trainer, x = make_trainer(case, way, device), make_images(case, device)
     before = resident_bytes('VmRSS')
     for _ in range(2):
@@ -182,7 +184,7 @@ def measure_memory(case: Case, way: str, device: torch.device) -> int:
 
 
 def matrix_rate(precision: str, device: torch.device) -> float:
-    """FLOP/s of a matrix product in a precision on this device, to compare with."""
+    """FLOP/s of a matrix product in a precision on this device, for comparison."""
     n = 8192 if device.type == 'cuda' else 1536
     a, b = torch.rand(2, n, n, device=device)
     set_precision(precision)
@@ -199,7 +201,7 @@ def matrix_rate(precision: str, device: torch.device) -> float:
 
 @functools.cache
 def count_tflop(size: int, dim: int, batch: int, way: str, device: torch.device) -> float:
-    """Of an iteration that is not compiled: the counter sees nothing else."""
+    """TFLOP of an iteration. It is not compiled, as the counter does not see compiled operations."""
     case = Case(size, dim, batch)
     trainer = make_trainer(case, way, device)
     with FlopCounterMode(display=False) as counter:
@@ -208,7 +210,7 @@ def count_tflop(size: int, dim: int, batch: int, way: str, device: torch.device)
 
 
 def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
-    """Median seconds of each way, taken in turns, and the FLOPs that torch counts."""
+    """Median seconds of both ways, timed alternately, and the FLOPs that torch counts."""
     trainers = {way: make_trainer(case, way, device) for way in WAYS}
     x = make_images(case, device)
     result = {**case._asdict(), 'repeats': repeats}
@@ -216,7 +218,7 @@ def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
         result[f'{way}_tflop'] = count_tflop(case.size, case.dim, case.batch, way, device)
     start = time.perf_counter()
     for way in WAYS:
-        for _ in range(5):   # compiling, choosing kernels, recording graphs
+        for _ in range(5):   # compilation, choice of kernels, capture of graphs
             iterate(trainers[way], way, *x)
     synchronize(device)
     result['warm_up_s'] = time.perf_counter() - start
@@ -231,7 +233,7 @@ def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
     for way in WAYS:
         result[f'{way}_s'] = statistics.median(times[way])
     result['time_ratio'] = statistics.median(
-        b / a for a, b in zip(times['original'], times['update'], strict=True))   # of neighbours: they share the noise
+        b / a for a, b in zip(times['original'], times['update'], strict=True))   # neighbours see the same load
     result['tflop_per_s'] = result['update_tflop'] / result['update_s']
     result['share_of_matrix_product'] = result['tflop_per_s'] * 1e12 / matrix_rate(case.precision, device)
     result['share_waiting_for_data'] = measure_waiting(case, trainers['update'], repeats, device)
@@ -241,7 +243,7 @@ def measure_time(case: Case, repeats: int, device: torch.device) -> dict:
 
 
 def measure_waiting(case: Case, trainer, repeats: int, device: torch.device) -> float:
-    """The share of training's time that it waits for images: JPEG files of the case's size, read by workers."""
+    """The share of training time spent waiting for images: JPEG files of the case's size, read by worker processes."""
     with tempfile.TemporaryDirectory() as folder:
         for i in range(32):
             noise = torch.randint(0, 256, (9, 9, 3), generator=torch.Generator().manual_seed(i), dtype=torch.uint8)
@@ -263,7 +265,7 @@ def measure_waiting(case: Case, trainer, repeats: int, device: torch.device) -> 
 
 
 def write(report: dict, file: str | None) -> None:
-    """What is measured so far: a run that is cut off loses nothing of it."""
+    """Write the results so far, so that an interrupted run keeps them."""
     if file:
         Path(file).write_text(json.dumps(report, indent=1) + '\n')
 
@@ -274,9 +276,10 @@ def main() -> int:
                         help='size,dim[,batch[,precision[,compile]]]')
     parser.add_argument('--repeats', type=int, default=7)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--translation', action='store_true', help='also images/s of test_batch.py (translation.py)')
-    parser.add_argument('--output', help='a JSON file to write')
-    parser.add_argument('--memory_of', choices=WAYS, help='print the memory of one way in the first case, and end')
+    parser.add_argument('--translation', action='store_true',
+                        help='also measure images/s of test_batch.py (translation.py)')
+    parser.add_argument('--output', help='JSON file to write')
+    parser.add_argument('--memory_of', choices=WAYS, help='print the memory of one way in the first case, and exit')
     opts = parser.parse_args()
     device = torch.device(opts.device)
     set_deterministic(False)
@@ -295,10 +298,10 @@ def main() -> int:
     for case in opts.cases:
         try:
             row = measure_time(case, opts.repeats, device)
-            for way in WAYS if device.type == 'cpu' else ():   # a process each: a peak cannot be taken back
+            for way in WAYS if device.type == 'cpu' else ():   # in separate processes, as a peak cannot be reset
                 arguments = ['--cases', str(case), '--device', opts.device, '--memory_of', way]
                 row[f'{way}_bytes'] = int(subprocess.check_output([sys.executable, __file__, *arguments]))
-        except Exception as error:   # of a case that this machine cannot do; the others are wanted all the same
+        except Exception as error:   # this machine cannot compute the case; continue with the others
             print(f'{case}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ""}', flush=True)
             report['cases'].append({**case._asdict(), 'error': str(error)[:2000]})
             continue

@@ -1,11 +1,11 @@
-"""Time the translation of a folder: one by one in 32 bits as the original does it, against test_batch.py.
+"""Time the translation of a folder: one output at a time in fp32, as the original does, against test_batch.py.
 
     python benchmarks/translation.py --size 256 --dim 64 --images 16 --styles 10 --output MACHINE.json
-    python benchmarks/translation.py --startup    # where the seconds of one call of test.py go
+    python benchmarks/translation.py --startup    # the phases of one call of test.py
 
-The original's way, on our networks: an image is read, its content and style are encoded, then for one style after the
-other an output is decoded and written. Both ways run in turns in one process, on drawn JPEG files in a temporary
-folder; medians are quoted. Weights are random: they do not change the time.
+The original's way is computed with our networks: an image is read, its content and style are encoded, and then an
+output is decoded and written for each style. Both are timed alternately in one process, on generated JPEG files in a
+temporary folder, and medians are reported. Weights are random, which does not affect the time.
 """
 import argparse
 import contextlib
@@ -27,7 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 
 def prepare(folder: Path, size: int, dim: int, images: int) -> tuple[Path, Path]:
-    """The standard config with `dim` filters, a checkpoint of random weights for it, and drawn images in `in/`."""
+    """Write the standard config with `dim` filters, a checkpoint with random weights, and images in `in/`. Returns the
+    paths of config and checkpoint.
+    """
     import numpy as np
     import torch
     import yaml
@@ -57,7 +59,7 @@ def machine() -> dict:
 # -- a folder ---------------------------------------------------------------------------------------------------------
 
 def translate_one_by_one(generators: dict, translator, paths: list[Path], folders: list[Path], opts) -> None:
-    """As the original: all in turn, one output at a time."""
+    """Translate as the original does: sequentially, one output at a time."""
     import torch
 
     from utils import to_picture, write_picture
@@ -72,7 +74,7 @@ def translate_one_by_one(generators: dict, translator, paths: list[Path], folder
 
 
 def measure_folder(opts) -> dict:
-    """Images a second of both ways: medians, and the median of neighbours' ratios, which share the machine's noise."""
+    """Images per second of both ways: medians, and the median ratio of neighbouring runs, which see the same load."""
     import torch
 
     import test_batch
@@ -108,8 +110,8 @@ def measure_folder(opts) -> dict:
         for repeat in range(opts.repeats + 1):
             for way, run in (('one_by_one', one_by_one), ('batched', batched)):
                 start = time.perf_counter()
-                run()   # ends when the last output is written
-                if repeat:   # the first is for warming up
+                run()   # returns when the last output is written
+                if repeat:   # the first is a warm-up
                     rates[way].append(opts.images / (time.perf_counter() - start))
     report = {**machine(), **{key: getattr(opts, key) for key in (
         'size', 'dim', 'images', 'styles', 'batch_size', 'precision', 'compile', 'repeats')}}
@@ -123,7 +125,7 @@ def measure_folder(opts) -> dict:
 # -- one call of test.py ----------------------------------------------------------------------------------------------
 
 def run_test_command(arguments: list[str]) -> None:
-    """In a process of its own: test.py with a clock at its phases, which go to stdout as JSON."""
+    """Run test.py in this process and print the seconds of its phases as JSON."""
     seconds, begin = dict.fromkeys(PHASES, 0.0), time.perf_counter()
     import test as command
     from engine import translator
@@ -151,7 +153,7 @@ def run_test_command(arguments: list[str]) -> None:
 
 
 def measure_startup(opts) -> dict:
-    """Median seconds of each phase of test.py; `start` is the interpreter's, before the first import and at the end."""
+    """Median seconds of each phase of test.py. `start` is the interpreter's startup and shutdown."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config_file, checkpoint = prepare(folder, opts.size, opts.dim, 1)
@@ -180,12 +182,12 @@ def main() -> int:
     parser.add_argument('--images', type=int, default=16)
     parser.add_argument('--styles', type=int, default=10)
     parser.add_argument('--batch_size', type=int, default=8)
-    parser.add_argument('--precision', default='fp32', help='of test_batch.py; one by one is fp32 always')
+    parser.add_argument('--precision', default='fp32', help='precision of test_batch.py; one by one is always fp32')
     parser.add_argument('--compile', action='store_true')
     parser.add_argument('--device', default='')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--startup', action='store_true', help='time test.py instead')
-    parser.add_argument('--output', help='a JSON file to write')
+    parser.add_argument('--output', help='JSON file to write')
     opts = parser.parse_args()
     import torch
     opts.device = opts.device or ('cuda' if torch.cuda.is_available() else 'cpu')

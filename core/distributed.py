@@ -1,7 +1,8 @@
-"""Several processes that train as one, a GPU each (CPUs too): started by torchrun, which sets the variables read here.
+"""Data-parallel training in several processes, one per GPU (or on CPUs), started by torchrun.
 
-N processes at batch b do what one process does at batch N·b: each holds the whole trainer, takes its share of every
-batch and of the noise, and steps with the mean of all gradients. Alone, everything here is free of effect.
+N processes with batch size b compute what one process computes with batch size N·b: each has the whole trainer, takes
+its share of every batch and of the noise, and steps with the mean of all gradients. In a single process, these
+functions have no effect.
 """
 import os
 import sys
@@ -13,27 +14,27 @@ from torch import Tensor
 
 from core.errors import BadInput, shown
 
-VARIABLES = ('RANK', 'MASTER_ADDR', 'MASTER_PORT')   # that torchrun sets
-BUCKET_BYTES = 25 * 2 ** 20   # gradients travel in parcels of this size: few enough calls, and little memory beside
+VARIABLES = ('RANK', 'MASTER_ADDR', 'MASTER_PORT')   # set by torchrun
+BUCKET_BYTES = 25 * 2 ** 20   # size of the buckets in which gradients are averaged: few calls and little extra memory
 
 
 class OtherProcessEnded(Exception):
-    """Another of the processes has ended, so this one cannot continue. The message of that process says why."""
+    """Another process has ended, so that this one cannot continue. The message of that process says why."""
 
 
 def rank() -> int:
-    """The number of this process, 0 to world_size() − 1. Process 0 writes the files and shows the bar."""
+    """The number of this process, 0 to world_size() − 1. Process 0 writes the files and shows the progress bar."""
     return _number_of('RANK', 0)
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return _number_of('WORLD_SIZE', 1)
 
 
 def _number_of(variable: str, otherwise: int) -> int:
     text = os.environ.get(variable, '').strip()
-    if not text:   # job scripts set what they do not know to nothing
+    if not text:   # job scripts may set unknown variables to empty strings
         return otherwise
     try:
         return int(text)
@@ -43,13 +44,18 @@ def _number_of(variable: str, otherwise: int) -> int:
 
 
 def start(device_name: str) -> str:
-    """Join the other processes; the name of this one's device.
+    """Join the other processes.
 
     Args:
-        device_name: --device: auto, cpu or cuda. Each process of a machine takes the GPU of its number there.
+        device_name: the value of --device: auto, cpu or cuda. Each process of a machine takes the GPU of its local
+            rank.
+
+    Returns:
+        The name of this process's device.
 
     Raises:
-        BadInput: a device that all processes would share, fewer GPUs than processes, or variables that are missing.
+        BadInput: all processes would share one device, there are fewer GPUs than processes, or environment variables
+            are missing.
     """
     if world_size() == 1:
         return device_name
@@ -69,7 +75,7 @@ def start(device_name: str) -> str:
                            f'GPUs; start no more processes than that')
         torch.cuda.set_device(local)
         device_name = f'cuda:{local}'
-        # NVIDIA's library for what lies on GPUs, gloo for what does not: the signal to stop, the losses of the log.
+        # NCCL for tensors on GPUs; gloo for tensors on the CPU, which are the signal to stop and the logged losses.
         dist.init_process_group('cpu:gloo,cuda:nccl', device_id=torch.device(device_name))
     else:
         dist.init_process_group('gloo')
@@ -77,10 +83,10 @@ def start(device_name: str) -> str:
 
 
 def leave(status: int) -> None:
-    """End this process at once, where several train together; without effect where it is alone.
+    """Exit at once if several processes train together; otherwise do nothing. All files must be written and closed.
 
-    After gloo a process that ends in the usual way sometimes dies at it, of a race between threads that are no longer
-    wanted, and torchrun then reports a failure. Everything is written and closed by now.
+    A process that has used gloo sometimes crashes during normal exit because of a race between background threads, and
+    torchrun then reports a failure.
     """
     if dist.is_initialized():
         if status == 0:
@@ -91,7 +97,7 @@ def leave(status: int) -> None:
 
 
 def share_of(batch: Tensor) -> Tensor:
-    """This process's part of what was drawn for all of them: (N·b, …) -> (b, …)."""
+    """This process's share of a tensor that was drawn for all processes: (N·b, …) -> (b, …)."""
     return batch.chunk(world_size())[rank()]
 
 
@@ -131,7 +137,7 @@ def _all_reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
 
 
 def average(losses: dict[str, Tensor]) -> dict[str, float]:
-    """The losses of the whole batch, as numbers: the means over the processes."""
+    """The losses of the whole batch: means over the processes."""
     values = torch.stack([loss.detach().float() for loss in losses.values()]).cpu()
     if world_size() > 1:
         _all_reduce(values)
@@ -140,7 +146,7 @@ def average(losses: dict[str, Tensor]) -> dict[str, float]:
 
 
 def agreed(value: int) -> int:
-    """The largest of the processes' values, known to all of them (values at least 0)."""
+    """The maximum of a value, at least 0, over the processes."""
     if world_size() == 1:
         return value
     shared = torch.tensor(value)
@@ -149,23 +155,24 @@ def agreed(value: int) -> int:
 
 
 def check_same(value: int, otherwise: str) -> None:
-    """Make sure that the processes hold the same number.
+    """Check that all processes have the same value.
 
     Raises:
-        BadInput: with the text `otherwise`.
+        BadInput: they do not; the message is `otherwise`.
     """
     if world_size() > 1 and agreed(value) != (2 ** 62 - agreed(2 ** 62 - value)):
         raise BadInput(otherwise)
 
 
 def share_batch_norms(trainer: torch.nn.Module, device: torch.device) -> None:
-    """Let batch norms, if there are any, take their statistics over the whole batch and not over one process's share.
+    """Make batch norm layers, if there are any, compute their statistics over the whole batch instead of this process's
+    share.
 
     Raises:
-        BadInput: on CPUs, for which PyTorch has no such layer.
+        BadInput: the device is a CPU, for which PyTorch has no synchronized batch norm.
     """
     if world_size() == 1 or not any(isinstance(module, torch.nn.BatchNorm2d) for module in trainer.modules()):
         return
     if device.type != 'cuda':
-        raise BadInput('dis.norm: bn cannot be shared by several processes on CPUs; take another norm, or one process')
+        raise BadInput('dis.norm: bn does not work in several processes on CPUs; use another norm, or one process')
     torch.nn.SyncBatchNorm.convert_sync_batchnorm(trainer)

@@ -4,17 +4,17 @@ import copy
 import torch
 from torch import Tensor, nn
 
-STYLES_REMEMBERED = 1000   # the statistics cover about so many of the last style codes
+STYLES_REMEMBERED = 1000   # the statistics cover about this many recent style codes
 
 
 class EMA(nn.Module):
-    """Generators whose weights are the exponential moving average of those that are trained.
+    """Generators whose weights are the exponential moving average of the trained generators' weights.
 
     A single step of a GAN overshoots. The average over many is steadier, and its images are usually better.
 
     Args:
         gen_a, gen_b: the generators.
-        decay: of the average, 0 to below 1. In the first steps it is at most (1 + steps) / (10 + steps).
+        decay: of the average, in [0, 1). In the first steps it is at most (1 + steps) / (10 + steps).
     """
 
     share: Tensor
@@ -27,7 +27,7 @@ class EMA(nn.Module):
         self.begin(0)
 
     def begin(self, steps: int) -> None:
-        """Set the share of the weights after `steps` steps in the average."""
+        """Set the share that the weights after `steps` steps have in the average."""
         self.share.fill_(1 - min(self.decay, (1 + steps) / (10 + steps)))
 
     @torch.no_grad()
@@ -35,7 +35,7 @@ class EMA(nn.Module):
         """Include the weights in the average, with the share that `begin` has set.
 
         Args:
-            stepped: whether the last step was taken, as a tensor; a skipped one does not count. None: it was.
+            stepped: whether the last step was taken, as a tensor, as a skipped step does not count. None: it was taken.
         """
         share = self.share if stepped is None else self.share * stepped
         for own, gen in ((self.a, gen_a), (self.b, gen_b)):
@@ -45,14 +45,14 @@ class EMA(nn.Module):
             torch._foreach_mul_(changes, share)
             torch._foreach_add_(averages, changes)
             for kept, fresh in zip(own.buffers(), gen.buffers(), strict=True):
-                kept.copy_(fresh)   # counters, and directions of spectral norm: nothing that has a mean
+                kept.copy_(fresh)   # counters and vectors of spectral norm, which cannot be averaged
 
 
 class StyleStatistics(nn.Module):
-    """Running mean and variance of a domain's style codes, held against the prior N(0, 1) that translation draws from.
+    """Running mean and variance of a domain's style codes, to compare with the prior N(0, 1) of sampled styles.
 
-    The paper proves that the two agree at the optimum (section 4, latent distribution matching); away from it, sampled
-    styles are not those that the encoder knows.
+    The paper proves that the two distributions agree at the optimum (section 4, latent distribution matching). Before,
+    sampled styles differ from encoded ones.
     """
     mean: Tensor
     square: Tensor
@@ -64,16 +64,17 @@ class StyleStatistics(nn.Module):
 
     @torch.no_grad()
     def update(self, styles: Tensor) -> dict[str, Tensor]:
-        """Include style codes (N, style_dim, 1, 1), and measure how far they are from N(0, 1).
+        """Include style codes (N, style_dim, 1, 1), and measure how far their distribution is from N(0, 1).
 
         Returns:
-            offset: root mean square of the dimensions' means, 0 for N(0, 1); deviation: root mean square of their
-            standard deviations, 1; kl: divergence of N(mean, variance) from N(0, 1) in nats, mean of the dimensions, 0.
+            offset: root mean square of the means of the dimensions; 0 for N(0, 1). deviation: root mean square of their
+            standard deviations; 1 for N(0, 1). kl: KL divergence of N(mean, variance) from N(0, 1) in nats, averaged
+            over the dimensions.
         """
         styles = styles.detach().float().flatten(1)
         share = min(1.0, len(styles) / STYLES_REMEMBERED)
         mean, square = styles.mean(0), styles.square().mean(0)
-        finite = square.isfinite().all()   # one infinite code would stay in the average for good
+        finite = square.isfinite().all()   # an infinite code would stay in the average forever
         self.mean.lerp_(torch.where(finite, mean, self.mean), share)
         self.square.lerp_(torch.where(finite, square, self.square), share)
         variance = (self.square - self.mean ** 2).clamp(min=1e-8)

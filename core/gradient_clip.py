@@ -1,25 +1,26 @@
-"""Bounding the norm of an optimizer's gradients: by a fixed value, or by a multiple of what was usual lately."""
+"""Gradient clipping by norm: to a fixed limit, or to a multiple of the running median."""
 import torch
 from torch import Tensor, nn
 
-WINDOW = 200   # steps that the running median looks back
+WINDOW = 200   # number of steps in the running median
 MEMORY = ('kept', 'seen', 'steps', 'clipped')
-WARMUP = 20    # steps before `auto` clips: fewer norms have no median worth the name
+WARMUP = 20    # steps before `auto` clips, as the median of fewer norms is unreliable
 
 
 class GradientClip(nn.Module):
-    """Scales gradients whose joint norm is above a limit, and remembers the norms of the last steps.
+    """Scales gradients whose total norm is above a limit, and stores the norms of recent steps.
 
-    A GAN's gradients can explode while every number stays finite: one step of a discriminator raises its own next
-    gradients tenfold, and Adam, whose second moment still remembers small ones, turns them into steps that ruin both
-    networks within a few iterations. The running median tells such a step from ordinary noise at any scale.
+    A GAN's gradients can explode while all values stay finite: one step of a discriminator makes its next gradients ten
+    times as large, and Adam, whose second moments still reflect small gradients, turns them into steps that destroy
+    both networks within a few iterations. Comparing with the running median separates such steps from ordinary noise
+    at any scale.
 
-    Everything stays on the device of the gradients, so nothing waits for a GPU, and all processes of a distributed run
-    clip alike, since they clip the averaged gradients.
+    All state is on the device of the gradients, so that nothing waits for a GPU. All processes of a distributed run
+    clip equally, since they clip the averaged gradients.
 
     Args:
-        limit: 'none', a norm, or 'auto': `factor` times the running median of the last norms, each counted as it was
-            after clipping, so that an explosion does not raise its own limit.
+        limit: 'none', a norm, or 'auto', which is `factor` times the running median of recent norms. The median uses
+            norms after clipping, so that an explosion does not raise its own limit.
         factor: for 'auto'.
     """
     kept: Tensor
@@ -31,7 +32,7 @@ class GradientClip(nn.Module):
     def __init__(self, limit: str | float, factor: float):
         super().__init__()
         self.limit, self.factor = limit, factor
-        # Of the last steps, in a ring: norms after clipping, and as they were.
+        # Ring buffers of recent norms, after clipping and before.
         for name in ('kept', 'seen'):
             self.register_buffer(name, torch.zeros(WINDOW), persistent=False)
         for name in ('steps', 'clipped'):
@@ -40,11 +41,11 @@ class GradientClip(nn.Module):
 
     @torch.no_grad()
     def forward(self, gradients: list[Tensor]) -> Tensor:
-        """Clip the gradients in place, unless one is not finite; whether all are finite, as a tensor."""
+        """Clip the gradients in place, unless one is not finite. Returns whether all are finite, as a tensor."""
         norms = torch.stack(torch._foreach_norm(gradients)).float()
         finite = norms.isfinite().all()
         largest = norms.max().clamp(min=1e-30)
-        norm = largest * (norms / largest).norm()   # the squares of large norms would overflow
+        norm = largest * (norms / largest).norm()   # scaled, as squares of large norms would overflow
         limit = self._limit(norm)
         if self.limit != 'none':
             scale = (limit / norm.clamp(min=1e-30)).clamp(max=1.0).masked_fill(~finite, 1.0)
@@ -59,26 +60,28 @@ class GradientClip(nn.Module):
     def _limit(self, norm: Tensor) -> Tensor:
         if self.limit == 'auto':
             in_order = self.kept.masked_fill(self.places >= self.steps, torch.inf).sort().values
-            # Not nanmedian: on a GPU that waits to know how many there are.
+            # nanmedian would wait for the GPU, to know how many values there are.
             middle = torch.div(self.steps.clamp(1, WINDOW) - 1, 2, rounding_mode='floor')
             median = in_order.gather(0, middle.view(1)).squeeze(0)
             return (self.factor * median).masked_fill(self.steps < WARMUP, torch.inf)
         return torch.full_like(norm, torch.inf if self.limit == 'none' else float(self.limit))
 
     def last_norms(self, count: int) -> list[float]:
-        """The norms of the last `count` steps with finite gradients, at most 200, the newest last. Waits for a GPU."""
+        """The norms before clipping of the last `count` steps with finite gradients, at most 200, the newest last.
+        Waits for a GPU.
+        """
         steps = int(self.steps)
         return [float(self.seen[i % WINDOW]) for i in range(max(0, steps - min(count, WINDOW)), steps)]
 
     def memory(self) -> dict[str, Tensor]:
-        """What a resumed run needs to clip as an unbroken one does."""
+        """The state from which a resumed run clips as an uninterrupted one does."""
         return {name: getattr(self, name).cpu().clone() for name in MEMORY}
 
     def restore(self, memory: dict[str, Tensor]) -> None:
-        """Load what `memory` returned.
+        """Load the state that `memory` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: an entry is missing or invalid.
         """
         for name in MEMORY:
             buffer = getattr(self, name)

@@ -1,7 +1,7 @@
-"""What the state of a snapshot may say, checked in one place before any of it is used.
+"""Validation of the state in a snapshot before any of it is used.
 
-That a state fits the config's networks is the trainer's to check. How Adam steps is the config's to say, and is never
-taken from a file.
+The trainer checks whether a state fits the networks of the config. Settings of the optimizers come from the config and
+are never taken from a file.
 """
 import itertools
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from core.errors import shown
 
 LARGEST_COUNT = 2 ** 53
-LARGEST_STATE = 1_000_000   # values; a run has some thousands
+LARGEST_STATE = 1_000_000   # number of values; a run has a few thousand
 COUNTS = ('seed', 'drawn', 'bad_steps', 'bad_in_a_row', 'rollbacks', 'halved_until')   # entries of `progress`
 SECTIONS = ('progress', 'display_styles', 'grad_clip', 'memory')
 NOT_NEGATIVE = ('exp_avg_sq', 'square', 'kept', 'seen', 'steps', 'clipped', 'step')
@@ -24,11 +24,11 @@ NOT_SEALED = ('seal', 'checksums')
 
 
 class NotFinite(ArithmeticError):
-    """Something that would be saved holds numbers that are NaN or infinite."""
+    """A tensor that is about to be saved contains values that are NaN or infinite."""
 
 
 def leaves(content: Any, name: str = '') -> Iterator[tuple[str, Any]]:
-    """Everything in nested containers that is none, or empty, by the place where it stands."""
+    """The leaves of nested containers, including empty containers, each with its path such as 'progress.seed'."""
     if isinstance(content, (dict, list, tuple)) and content:
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
             yield from leaves(value, f'{name}.{key}' if name else str(key))
@@ -37,17 +37,17 @@ def leaves(content: Any, name: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no number is NaN or infinite, in one pass and without memory for a mask."""
+    """Whether no value is NaN or infinite, in one pass and without allocating a mask."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
     return bool(torch.stack(tensor.detach().aminmax()).isfinite().all())
 
 
 def refuse_not_finite(content: dict) -> None:
-    """Make sure that all tensors hold finite numbers.
+    """Check that all tensors are finite.
 
     Raises:
-        NotFinite: one does not.
+        NotFinite: a value is NaN or infinite.
     """
     for name, value in leaves(content):
         if isinstance(value, Tensor) and not is_finite(value):
@@ -59,7 +59,7 @@ def refuse_not_finite(content: dict) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 def seal_of(content: dict) -> int:
-    """A checksum of the values in a state: of one that was changed and written again, it is another one."""
+    """A checksum of all values in a state, which reveals a state that was modified and saved again."""
     checksum = 0
     for name, value in leaves({key: value for key, value in content.items() if key not in NOT_SEALED}):
         text = f'{value.dtype}{tuple(value.shape)}{_sum_of_bits(value)}' if isinstance(value, Tensor) else repr(value)
@@ -68,7 +68,7 @@ def seal_of(content: dict) -> int:
 
 
 def _sum_of_bits(tensor: Tensor) -> int:
-    """The sum of a tensor's bytes, eight at a time, modulo 2^64: at the speed of memory, and on any device."""
+    """The sum of a tensor's bytes as 64-bit integers, modulo 2^64; it runs at memory speed on any device."""
     flat = tensor.detach().contiguous().flatten()
     if flat.storage_offset() * flat.itemsize % 8:
         flat = flat.clone()
@@ -79,11 +79,11 @@ def _sum_of_bits(tensor: Tensor) -> int:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What it may say
+# Allowed values
 # ---------------------------------------------------------------------------------------------------------------------
 
 def fault_of_state(state: dict) -> str:
-    """Why a state cannot be used, as the end of a sentence that names its file; '' if it can."""
+    """Why a state cannot be used, as the end of a message that names its file; '' if it can."""
     try:
         if sum(1 for _ in itertools.islice(leaves(state), LARGEST_STATE)) == LARGEST_STATE:
             return f'it holds more than {LARGEST_STATE} values'
@@ -115,7 +115,7 @@ def _fault_of_moments(moments: Any) -> str:
     steps = set()
     for entry in entries:
         if not isinstance(entry, dict) or not all(name in entry for name in MOMENTS):
-            continue   # of another optimizer: the trainer says so
+            continue   # not Adam's, which the trainer reports
         step = entry['step']
         step = step.item() if isinstance(step, Tensor) and step.numel() == 1 else step
         if not _is_count(int(step) if type(step) is float and step.is_integer() else step):

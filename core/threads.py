@@ -1,4 +1,4 @@
-"""Background threads: calls that overlap with computation, and reading ahead."""
+"""Background threads: calls that overlap with computation, and prefetching."""
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -6,10 +6,14 @@ from typing import Any
 
 
 class BackgroundCalls:
-    """Calls that background threads make while the main thread continues; when `most` are pending, it waits for one.
+    """Runs calls in background threads; a context manager that waits for them at its end.
 
-    The first error of a call is raised by a later `call` or at the end of the `with` block; an error in the block
-    itself drops the calls that have not begun. Without workers, calls are made at once.
+    The first exception of a call is raised by a later `call` or at the end of the `with` block. An exception in the
+    block itself cancels the calls that have not begun.
+
+    Args:
+        workers: number of threads. With 0, `call` runs the function itself.
+        most: number of pending calls at which `call` waits for the oldest one.
     """
 
     def __init__(self, workers: int, most: int):
@@ -38,9 +42,9 @@ class BackgroundCalls:
 
 
 def prefetch(function: Callable[[Any], Any], items: Iterable, workers: int, ahead: int) -> Iterator:
-    """What `function` makes of each item, in their order, `ahead` of them made by threads before they are asked for.
+    """Like `map(function, items)`, but threads compute up to `ahead` results before they are requested.
 
-    Items are taken by the thread that iterates. Without workers, it does all itself, when asked.
+    The thread that iterates also iterates over `items`. With 0 workers it computes everything itself, on request.
     """
     if not workers:
         yield from map(function, items)

@@ -1,4 +1,4 @@
-"""Undo an iteration whose losses or gradients are not finite, without waiting for the device to tell."""
+"""Undo an iteration whose losses or gradients are not finite, without synchronizing with the device."""
 import torch
 from torch import Tensor
 
@@ -14,7 +14,7 @@ class Undo:
 
     def __init__(self) -> None:
         self.copies: dict[str, list[Tensor]] = {}
-        self.kept: dict[str, list[Tensor]] = {}   # to be restored, by the names given to `keep`
+        self.kept: dict[str, list[Tensor]] = {}   # the tensors to restore, by the names given to `keep`
 
     @torch.no_grad()
     def keep(self, name: str, tensors: list[Tensor], as_zero: bool = False) -> None:
@@ -22,7 +22,7 @@ class Undo:
 
         Args:
             name: of this list of tensors, the same in each iteration.
-            as_zero: copy zeros instead, for tensors that did not exist before: their initial values.
+            as_zero: keep zeros instead, the initial values of tensors that did not exist before.
         """
         tensors = [tensor.detach() for tensor in tensors]
         copies = self.copies.get(name, [])

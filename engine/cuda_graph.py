@@ -1,9 +1,8 @@
-"""One iteration as a CUDA graph: recorded once, then launched as a whole.
+"""One iteration as a CUDA graph, which is captured once and then replayed as a whole.
 
-An iteration of the standard config launches more than two thousand kernels. At batch size 1 they take a GPU less time
-than Python and the driver need to launch them; a graph is one launch. The method is stated in `trainer.py` alone; what
-is recorded here is what `update` does there: both updates, the clipping of gradients, both steps of Adam, the averaged
-weights and the counters.
+An iteration of the standard config launches more than two thousand kernels. At batch size 1, the GPU computes them
+faster than Python and the driver can launch them, and a graph needs a single launch. The graph contains everything that
+`Trainer.update` does: both updates, gradient clipping, both Adam steps, the averaged weights and the counters.
 """
 from typing import Any
 
@@ -13,19 +12,19 @@ from torch import Tensor
 from core.noise import Noise, NoiseTape
 from trainer import Trainer
 
-WARM_UP = 3   # iterations before the recording: they build the optimizers' state and let cuDNN choose its kernels
+WARM_UP = 3   # iterations before the capture, in which optimizers create their state and cuDNN chooses its kernels
 
 
 class GraphedUpdate:
-    """Takes the place of `trainer.update` on a CUDA device, and does the same iterations.
+    """Replaces `trainer.update` on a CUDA device and computes the same iterations.
 
-    The first `WARM_UP` iterations are computed one operation at a time, then the graph is recorded. It is recorded
-    again where the images change their size, or where `trainer.resume` has replaced what it reads. Iterations with a
-    gradient penalty (`dis.r1_w`), one in sixteen, are not recorded.
+    The first `WARM_UP` iterations run without a graph, then the graph is captured. It is captured again when the size
+    of the images changes, or when `trainer.resume` has replaced tensors that it uses. Iterations with a gradient
+    penalty (`dis.r1_w`), one in sixteen, run without the graph.
 
     Args:
-        trainer: on a CUDA device, its config with `fused: true`. Its learning rates become tensors, which the graph
-            reads at every launch.
+        trainer: on a CUDA device, with `fused: true` in its config. Its learning rates become tensors, which the graph
+            reads at every replay.
     """
 
     def __init__(self, trainer: Trainer):
@@ -36,7 +35,7 @@ class GraphedUpdate:
         self.moments: list[Tensor | None] = []
 
     def __call__(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        """An iteration on images (N, C, H, W) in [-1, 1]; the terms of both updates."""
+        """One iteration on images (N, C, H, W) in [-1, 1]. Returns the loss terms of both updates."""
         if self._outdated(x_a, x_b):
             self.graph, self.warm, self.shapes = None, 0, [x_a.shape, x_b.shape]
         if self.trainer.penalty_is_due:
@@ -49,14 +48,14 @@ class GraphedUpdate:
         self.x_b.copy_(x_b, non_blocking=True)
         self.tape.refill()
         self.graph.replay()
-        return dict(zip(self.names, self.losses.clone().unbind(), strict=True))   # the next launch overwrites them
+        return dict(zip(self.names, self.losses.clone().unbind(), strict=True))   # the next replay overwrites them
 
     def _outdated(self, x_a: Tensor, x_b: Tensor) -> bool:
         return self.shapes != [x_a.shape, x_b.shape] or any(
             now is not then for now, then in zip(self._moments(), self.moments, strict=False))
 
     def _moments(self) -> list[Tensor | None]:
-        """A tensor of each optimizer's state: `resume` puts others in their place."""
+        """One tensor of each optimizer's state; `resume` replaces these tensors."""
         optimizers = self.trainer._optimizers().values()
         return [optimizer.state.get(optimizer.param_groups[0]['params'][0], {}).get('exp_avg')
                 for optimizer in optimizers]
@@ -66,9 +65,9 @@ class GraphedUpdate:
             for group in optimizer.param_groups:
                 rate = torch.as_tensor(group['lr'], dtype=torch.float32)
                 group.update(capturable=False, lr=rate.to(self.trainer.device))
-        self.tape = NoiseTape()   # the last iteration's is kept
+        self.tape = NoiseTape()   # only that of the last warm-up iteration is used
         self.trainer.noise = self.tape
-        stream = torch.cuda.Stream()   # where a recording is going to be: memory of the default stream stays apart
+        stream = torch.cuda.Stream()   # a capture runs on a side stream, which has its own memory
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             losses = self.update(x_a, x_b)

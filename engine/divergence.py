@@ -1,40 +1,40 @@
-"""Telling a training that diverges from one that is merely noisy.
+"""Detection of diverging training.
 
-Two rules, by name:
+There are two rules:
 
     explosion        the norm of an optimizer's gradients is above 20 times its running median twice within 10 steps,
                      or ten times within 20 where gradients are clipped
     reconstruction   a reconstruction error is above 3 times its running median for 50 steps
 
-Single spikes are usual in GANs, and recover; with clipping, so do several. A divergence counts as resolved after 200
-steps in which neither rule holds.
+Single spikes are usual in GANs, which recover from them, and with clipping also from several. A divergence counts as
+resolved after 200 steps in which neither rule applies.
 """
 import statistics
 from collections import deque
 from typing import NamedTuple
 
-MEMORY = 200            # observations that the running medians look back
-ENOUGH = 50             # observations before a median is trusted
-SPIKE = 20              # times the median
-SPIKES, WITHIN = 2, 10  # that many spikes within so many steps
-CLIPPED_SPIKES, CLIPPED_WITHIN = 10, 20   # where a clipped gradient takes the harm out of a spike
-LOST = 3                # times the median
+MEMORY = 200            # observations in the running medians
+ENOUGH = 50             # observations before a median is used
+SPIKE = 20              # a spike is a norm above this multiple of the median
+SPIKES, WITHIN = 2, 10  # an explosion is this many spikes within this many steps
+CLIPPED_SPIKES, CLIPPED_WITHIN = 10, 20   # the same with clipping, which makes spikes less harmful
+LOST = 3                # a reconstruction error is too high above this multiple of the median
 LOST_STEPS = 50
 CALM_STEPS = 200
 
 
 class Divergence(NamedTuple):
-    """What a rule found: the step at which it began, the rule's name, and what it saw."""
+    """A divergence: the step at which it began, the name of the rule, and a description with the values."""
     step: int
     rule: str
     what: str
 
 
 class DivergenceWatch:
-    """Follows gradient norms and reconstruction errors, and says when training begins to diverge.
+    """Monitors gradient norms and reconstruction errors, and reports when training begins to diverge.
 
     Args:
-        clipped: whether gradients are clipped; their norms are always those before clipping.
+        clipped: whether gradients are clipped. The norms to observe are always those before clipping.
     """
 
     def __init__(self, clipped: bool = False) -> None:
@@ -42,16 +42,16 @@ class DivergenceWatch:
         self.history: dict[str, deque[float]] = {}
         self.spikes: dict[str, list[int]] = {}
         self.lost_since: dict[str, int] = {}
-        self.since = 0        # the step at which a divergence that is not resolved began; 0: none
-        self.last_sign = 0    # the last step at which a rule saw something
+        self.since = 0        # the step at which an unresolved divergence began; 0: there is none
+        self.last_sign = 0    # the last step with a spike or a lost reconstruction
 
     def observe(self, step: int, norms: dict[str, list[float]], losses: dict[str, float]) -> Divergence | None:
-        """Look at an iteration; the divergence that becomes certain with it, or None.
+        """Add an iteration. Returns the divergence that it reveals, or None.
 
         Args:
             step: iterations done.
-            norms: for each optimizer the norms of the steps since the last call, the newest last.
-            losses: the terms of this iteration, by name; reconstruction errors are told by their names.
+            norms: for each optimizer, the gradient norms of the steps since the last call, the newest last.
+            losses: the loss terms of this iteration by name. The names show which are reconstruction errors.
         """
         found = [self._explosion(step - len(values) + 1 + i, f'gradients of {name}', value)
                  for name, values in norms.items() for i, value in enumerate(values)]
@@ -99,16 +99,16 @@ class DivergenceWatch:
             self.history.setdefault(name, deque(maxlen=MEMORY)).append(value)
 
     def memory(self) -> dict:
-        """Plain values from which `restore` makes the same watch."""
+        """The state as plain Python values, for `restore`."""
         return {'history': {name: list(values) for name, values in self.history.items()},
                 'spikes': {name: list(steps) for name, steps in self.spikes.items()},
                 'lost_since': dict(self.lost_since), 'since': self.since, 'last_sign': self.last_sign}
 
     def restore(self, memory: dict) -> None:
-        """Take over what `memory` returned.
+        """Load the state that `memory` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: an entry is missing or invalid.
         """
         try:
             self.history = {str(name): deque((float(value) for value in values), maxlen=MEMORY)

@@ -1,22 +1,22 @@
-"""The methods that --trainer names: what the commands must know of each before anything of it is loaded.
+"""The methods that --trainer selects, and what commands need to know about them before their modules are imported.
 
 To add a method, add an entry here. Its trainer has the interface of `trainer.Trainer`, its translator that of
-`engine.translator.Translator`, and its schema says what its configs hold; any of the three may be one that exists.
+`engine.translator.Translator`, and its schema describes its configs. It may share any of the three with another method.
 """
 import importlib
 from typing import Any, NamedTuple
 
 
 class Method(NamedTuple):
-    """A method of translation: the modules of its classes, and what it supports."""
-    trainer: str                 # module and class, loaded when they are needed
+    """A translation method: the import paths of its classes, and what it supports."""
+    trainer: str                 # module and class, imported on demand
     translator: str
     schema: str                  # an `engine.config_keys.Schema`, which checks its configs
     guided: bool = False         # whether an example image gives a style
     autoencodes: bool = False    # whether images are encoded, and decoded within their own domain
-    both_ways: bool = True       # or from A to B alone
-    paired: bool = False         # whether it learns from pairs: the same file names in A and B
-    several: bool = False        # whether several processes can train it together
+    both_ways: bool = True       # whether it translates in both directions, or only from A to B
+    paired: bool = False         # whether it learns from pairs, which have the same file names in A and B
+    several: bool = False        # whether it supports distributed training
 
 
 METHODS = {

@@ -1,5 +1,5 @@
-"""Pairs of images, for the one method that learns from them: the same file names in A and B are a pair, or where the
-endings differ, the same names without them.
+"""Pairs of images for BicycleGAN. Images of A and B with the same file name are a pair; where the extensions differ,
+the names are compared without them.
 """
 import json
 from collections import Counter
@@ -22,24 +22,24 @@ def fault_of(config: dict, split: str) -> str:
     if not fault and split == 'train' and 'data_root' in config and _drawn_apart(Path(config['data_root'])):
         fault = ('trainA and trainB were drawn of different objects under the same names (drawn.json); draw pairs with '
                  'scripts/draw_demo_data.py --paired')
-    return fault and f'{split} images of A and B are no pairs: {fault}'
+    return fault and f'{split} images of A and B are not pairs: {fault}'
 
 
 def align(set_a: ImageDataset, set_b: ImageDataset) -> None:
-    """Put the images of both sets in the order of their pairs' names, so that the same places hold pairs.
+    """Sort the images of both sets by name, so that images with the same index are pairs.
 
     Raises:
-        BadInput: a file has no counterpart of its name.
+        BadInput: an image has no counterpart with its name.
     """
     part, fault = _pairing(set_a.paths, set_b.paths)
     if fault:
-        raise BadInput(f'images of A and B are no pairs: {fault}')
+        raise BadInput(f'images of A and B are not pairs: {fault}')
     for dataset in (set_a, set_b):
         dataset.paths.sort(key=attrgetter(part))
 
 
 def _pairing(paths_a: Sequence[Path], paths_b: Sequence[Path]) -> tuple[str, str]:
-    """What the paths of pairs have in common, 'name' or 'stem', and why the images are no pairs ('' if they are)."""
+    """By which part of a path images are paired, 'name' or 'stem', and why they are not pairs ('' if they are)."""
     faults = {part: _fault_of_names(paths_a, paths_b, attrgetter(part)) for part in ('name', 'stem')}
     part = 'stem' if faults['name'] and not faults['stem'] else 'name'
     return part, faults[part]
@@ -50,36 +50,36 @@ def _fault_of_names(paths_a: Sequence[Path], paths_b: Sequence[Path], name_of: C
     for letter, names in (('A', names_a), ('B', names_b)):
         name, count = names.most_common(1)[0]
         if count > 1:
-            return f'{count} images of {letter} are called {shown(name, 80)}'
+            return f'{count} images of {letter} are named {shown(name, 80)}'
     for here, there, alone in (('A', 'B', names_a - names_b), ('B', 'A', names_b - names_a)):
         if alone:
             others = f' and {len(alone) - 1} others' if len(alone) > 1 else ''
-            return (f'{shown(min(alone), 80)}{others} of {here} have no counterpart of that name in {there}; this '
-                    f'method learns from pairs, the others do not')
+            return (f'{shown(min(alone), 80)}{others} of {here} have no counterpart with the same name in {there}; '
+                    f'this method learns from pairs, the others do not')
     return ''
 
 
 def _drawn_apart(root: Path) -> bool:
-    """Whether the folder says of itself that it was drawn, and its training pictures independently."""
+    """Whether drawn.json says that the training images of A and B were drawn independently."""
     try:
         return json.loads((root / 'drawn.json').read_text(encoding='utf-8')).get('paired') is not True
-    except (OSError, ValueError, AttributeError):   # not drawn
+    except (OSError, ValueError, AttributeError):   # not a drawn data set
         return False
 
 
 class PairDataset(Dataset):
-    """Pairs as tensors (C_a + C_b, H, W) in [-1, 1], flipped and cropped alike. By `Draw`.
+    """Pairs as tensors (C_a + C_b, H, W) in [-1, 1] with the same flip and crop, indexed by `Draw`.
 
-    A pair with an unreadable file, or whose pictures have different sizes after resizing, is named on stderr
-    once, marked in the sets' `broken`, and another is drawn in its place.
+    A pair that cannot be read, or whose images differ in size after resizing, is reported on stderr once, marked in
+    the sets' `broken`, and replaced by another random pair.
 
     Args:
-        set_a, set_b: as `align` leaves them.
+        set_a, set_b: data sets that `align` has sorted.
     """
 
     def __init__(self, set_a: ImageDataset, set_b: ImageDataset):
         self.sets = set_a, set_b
-        self.cache = set_a.cache   # what `data.stream` asks for: whether threads are to share it
+        self.cache = set_a.cache   # `data.stream` uses threads if there is one
 
     def __len__(self) -> int:
         return len(self.sets[0])
@@ -91,7 +91,7 @@ class PairDataset(Dataset):
             try:
                 images = [dataset._prepared(i) for dataset in self.sets]
                 if images[0].size != images[1].size:
-                    raise BadInput(f'{shown(set_b.paths[i])}: not of the size of its pair after resizing, '
+                    raise BadInput(f'{shown(set_b.paths[i])}: differs in size from its counterpart after resizing, '
                                    f'{images[0].width}×{images[0].height}')
             except ImagesAway:
                 raise
@@ -105,7 +105,7 @@ class PairDataset(Dataset):
         raise BadInput(f'{shown(set_a.paths[0].parent)}: none of its {len(self)} pairs can be read')
 
     def split(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches (N, C_a + C_b, H, W) as those of A and of B."""
+        """Split batches (N, C_a + C_b, H, W) into those of A and of B."""
         channels = [dataset.channels for dataset in self.sets]
         for batch in batches:
             yield batch.split(channels, 1)

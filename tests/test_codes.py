@@ -39,7 +39,7 @@ def test_a_code_file_may_hold_remarks_and_spaces(tmp_path):
 
 
 @pytest.mark.parametrize('text, words', [
-    ('1,2,3', '3 numbers, a style of this model has 8'),
+    ('1,2,3', 'has 3 numbers; a style code of this model has 8'),
     (GOOD + ',1', '9 numbers'),
     (GOOD.replace('-1.2', 'red'), "'red' is not a number"),
     (GOOD.replace('-1.2', ''), "'' is not a number"),
@@ -57,7 +57,7 @@ def test_codes_are_refused_in_one_line(model, tmp_path, capsys, text, words):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('content, words', [(b'', 'no style code in it'), (b'\xff\xfe\x00', 'not a text file'),
+@pytest.mark.parametrize('content, words', [(b'', 'contains no style code'), (b'\xff\xfe\x00', 'not a text file'),
                                             (b'1\n' * 10_001, 'more than 10000 codes')])
 def test_files_that_hold_no_codes_are_refused(tmp_path, content, words):
     (tmp_path / 'codes').write_bytes(content)
@@ -174,7 +174,7 @@ def test_the_codes_of_bicyclegan_have_its_own_length(tmp_path, capsys):
     save_noise(tmp_path / 'in.png')
     given = flags({'config': tmp_path / 'config.yaml', 'checkpoint': tmp_path / 'gen.pt', 'device': 'cpu'},
                   trainer='BicycleGAN', input=tmp_path / 'in.png', output_folder=tmp_path / 'out')
-    assert '8 numbers, a style of this model has 3' in complaint(capsys, test_command.main, *given,
+    assert 'has 8 numbers; a style code of this model has 3' in complaint(capsys, test_command.main, *given,
                                                                  f'--style_code={GOOD}')
     test_command.main([*given, '--style_code=1,2,-3', f'--save_styles={tmp_path / "codes.txt"}'])
     assert (tmp_path / 'codes.txt').read_text() == '1,2,-3\n'

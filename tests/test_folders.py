@@ -276,7 +276,7 @@ def test_pairs_may_have_other_endings(tmp_path):
     align(*sets)
     assert [path.stem for path in sets[0].paths] == [path.stem for path in sets[1].paths]
     (tmp_path / 'trainB' / 'b.jpg').rename(tmp_path / 'trainB' / 'd.jpg')
-    assert 'no pairs: a.png and 2 others of A have no counterpart' in fault_of({**config, 'test_share': 0}, 'train')
+    assert 'not pairs: a.png and 2 others of A have no counterpart' in fault_of({**config, 'test_share': 0}, 'train')
 
 
 # -- images that come and go ------------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def test_data_that_a_row_cannot_learn_from_is_refused_before_the_first_is_traine
                'settings': {'gen': {'enc_dim': 4}}}
     settings = {**SETTINGS, 'gen': {'dim': 4}}
     path = write(tmp_path, draw='--size 64 --train 2 --test 1', rows=[MUNIT, bicycle], settings=settings)
-    with pytest.raises(BadInput, match='^row BicycleGAN: data_root: train images of A and B are no pairs'):
+    with pytest.raises(BadInput, match='^row BicycleGAN: data_root: train images of A and B are not pairs'):
         table1.main(['--budget', str(path)])
     assert not (tmp_path / 'out/outputs').exists()
 

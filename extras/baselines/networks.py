@@ -1,10 +1,10 @@
-"""The networks that the paper sets MUNIT beside (table 1): of CycleGAN, of CycleGAN with noise, and of BicycleGAN.
+"""The networks of the methods that the paper compares MUNIT with (table 1): CycleGAN, CycleGAN with noise, BicycleGAN.
 
 Written from the published descriptions: Zhu et al., Unpaired image-to-image translation using cycle-consistent
 adversarial networks (ICCV 2017, section 7.2), Isola et al., Image-to-image translation with conditional adversarial
 networks (CVPR 2017, section 6.1), Zhu et al., Toward multimodal image-to-image translation (NeurIPS 2017, section 4),
 and from what the authors' implementations (pytorch-CycleGAN-and-pix2pix, BicycleGAN) are known to compute. Instance
-norm has no weights of its own anywhere, and every convolution has a bias. Sizes are those at 64 filters.
+norm has no learned parameters, and every convolution has a bias. Sizes in the docstrings are those with 64 filters.
 """
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from networks import ReflectionPad2d, make_norm, pick
 
 INITS = ('gaussian', 'xavier', 'kaiming', 'orthogonal', 'default')
-CHANNELS_AT_MOST = 8   # times those of the first layer, in a U-Net and in a discriminator
+CHANNELS_AT_MOST = 8   # largest multiple of the first layer's channels, in a U-Net and in a discriminator
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -26,7 +26,7 @@ class ResnetGenerator(nn.Module):
     11,378,179 parameters at 64 filters, nine blocks and 3 channels.
 
     Args:
-        input_dim, output_dim: channels of what it takes and makes, 1 or 3.
+        input_dim, output_dim: channels of input and output, 1 or 3.
         params: the config's `gen` section: dim, n_downsample, n_res, dropout.
     """
 
@@ -51,7 +51,8 @@ class ResnetGenerator(nn.Module):
         """Images (N, C, H, W) in [-1, 1] -> images of the other domain (N, C', H, W) in [-1, 1].
 
         Args:
-            draws: where dropout is to be drawn from, a generator an image; None: while training, PyTorch's own.
+            draws: random generators for dropout, one per image. None: dropout in training mode only, with PyTorch's
+                default generator.
         """
         x = self.down(images)
         for block in self.blocks:
@@ -60,7 +61,9 @@ class ResnetGenerator(nn.Module):
 
 
 class ResnetBlock(nn.Module):
-    """x + norm(conv(dropout(relu(norm(conv(x)))))), both 3×3 with reflection padding; nothing after the sum."""
+    """x + norm(conv(dropout(relu(norm(conv(x)))))), with 3×3 convolutions, reflection padding, and no activation after
+    the sum.
+    """
 
     def __init__(self, dim: int, dropout: float):
         super().__init__()
@@ -74,17 +77,18 @@ class ResnetBlock(nn.Module):
 
 
 class UNetGenerator(nn.Module):
-    """A U-Net that takes a code: with the image alone (CycleGAN with noise), or at every level (BicycleGAN).
+    """A U-Net with a code as a second input, concatenated to the image (CycleGAN with noise) or to the input of every
+    encoder level (BicycleGAN).
 
-    Convolutions 4 stride 2 halve the image: 64, 128, 256, 512, 512, …; transposed ones double it again, each on what
-    comes from below beside what came down on its own level. At 256 pixels 8 levels reach 1×1. No norm in the first
-    and the last layer, nor where a single pixel is left; dropout in the levels whose neighbours are all of full width
-    (three of eight), on the way up.
+    The encoder has 4×4 convolutions with stride 2 and 64, 128, 256, 512, 512, … channels; the decoder has transposed
+    convolutions on the output of the level below, concatenated with the skip connection. 8 levels reduce 256 pixels to
+    1×1. There is no norm in the first and the last layer and at the innermost level. Dropout follows the decoder levels
+    that have the full width on both sides (three of eight).
 
     Args:
-        input_dim, output_dim: channels of what it takes and makes, 1 or 3.
-        params: the config's `gen` section: dim, n_downsample (the levels), dropout, noise_dim.
-        everywhere: whether the code enters at every level on the way down, or with the image alone.
+        input_dim, output_dim: channels of input and output, 1 or 3.
+        params: the config's `gen` section: dim, n_downsample (number of levels), dropout, noise_dim.
+        everywhere: whether the code enters at every encoder level, or only with the image.
     """
 
     def __init__(self, input_dim: int, output_dim: int, params: dict, everywhere: bool):
@@ -108,30 +112,31 @@ class UNetGenerator(nn.Module):
         """Images (N, C, H, W) in [-1, 1] and codes (N, noise_dim) -> images of the other domain (N, C', H, W).
 
         Args:
-            draws: where dropout is to be drawn from, a generator an image; None: while training, PyTorch's own.
+            draws: random generators for dropout, one per image. None: dropout in training mode only, with PyTorch's
+                default generator.
         """
-        x, came_down = images, []
+        x, skips = images, []
         for level, (shrink, norm) in enumerate(zip(self.shrink, self.norms_down, strict=True)):
             if self.everywhere or not level:
                 x = torch.cat([x, code[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
             x = norm(shrink(F.leaky_relu(x, 0.2) if level else x))
-            came_down.append(x)
+            skips.append(x)
         for level in reversed(range(len(self.grow))):
-            x = x if level == len(self.grow) - 1 else torch.cat([x, came_down[level]], 1)
+            x = x if level == len(self.grow) - 1 else torch.cat([x, skips[level]], 1)
             x = self.norms_up[level](self.grow[level](F.relu(x)))
             x = self.dropouts[level](x, draws)
         return x.tanh()
 
 
 class Dropout(nn.Module):
-    """Zeros at random in the place of values, the others scaled up: while training, or where `draws` says so."""
+    """Dropout that can also be applied outside training mode, with a random generator per image."""
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor, draws: list[torch.Generator] | None = None) -> Tensor:
-        """(N, …) -> the same shape. `draws`: a generator for each image, on the CPU."""
+        """(N, …) -> the same shape. `draws` are CPU generators, one per image; None is as in `torch.nn.Dropout`."""
         if not self.rate:
             return x
         if draws is None:
@@ -145,10 +150,10 @@ class Dropout(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 class CodeEncoder(nn.Module):
-    """BicycleGAN's encoder of a picture of domain B: mean and log-variance of its code.
+    """BicycleGAN's encoder of an image of domain B: mean and log-variance of its code.
 
-    A convolution 4 stride 2 to 64 channels, four pre-activation residual blocks that halve (128, 192, 256, 256),
-    an average over what is left (8×8 of 256×256), two linear layers.
+    A 4×4 convolution with stride 2 to 64 channels, four pre-activation residual blocks that halve the resolution
+    (128, 192, 256, 256 channels), global average pooling (of 8×8 for images of 256×256), and two linear layers.
 
     Args:
         input_dim: channels of an image, 1 or 3.
@@ -170,7 +175,10 @@ class CodeEncoder(nn.Module):
 
 
 class HalvingBlock(nn.Module):
-    """norm, LReLU, conv 3, norm, LReLU, conv 3, average pool 2; beside it average pool 2, conv 1; their sum."""
+    """Pre-activation residual block that halves the resolution.
+
+    Residual branch: norm, LReLU, conv 3, norm, LReLU, conv 3, average pool 2. Shortcut: average pool 2, conv 1.
+    """
 
     def __init__(self, input_dim: int, output_dim: int):
         super().__init__()
@@ -185,11 +193,11 @@ class HalvingBlock(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN: each of its scores sees 70×70 pixels (with n_layer 3). C64, C128, C256 with stride 2, C512 and the
-    scores with stride 1, all 4×4; LReLU 0.2; instance norm from the second layer on.
+    """PatchGAN discriminator with a receptive field of 70×70 pixels (with n_layer 3).
 
-    2,764,737 parameters at 64 filters and 3 channels. BicycleGAN's has two scales, the second with half the filters on
-    the halved image.
+    C64, C128, C256 with stride 2, C512 and the output layer with stride 1, all 4×4; LReLU 0.2; instance norm from the
+    second layer on. 2,764,737 parameters at 64 filters and 3 channels. BicycleGAN's has two scales; the second has half
+    the filters and takes the image at half the resolution.
 
     Args:
         input_dim: channels of an image, 1 or 3.
@@ -212,7 +220,7 @@ class PatchDiscriminator(nn.Module):
         return nn.Sequential(*layers, nn.Conv2d(channels[-1], 1, 4, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (N, C, H, W) -> one map of scores (N, 1, h, w) a scale, the finest first."""
+        """Images (N, C, H, W) -> a map of scores (N, 1, h, w) per scale, the finest first."""
         scores = []
         for scale, cnn in enumerate(self.scales):
             images = self.downsample(images) if scale else images
@@ -225,10 +233,12 @@ class PatchDiscriminator(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 def init_weights(init: str, gain: float):
-    """A function for `Module.apply`: weights of convolutions, transposed ones too, and of linear layers; biases 0.
+    """A function for `Module.apply` that initializes convolutions, transposed convolutions and linear layers, with
+    biases of 0.
 
     Args:
-        init: gaussian (of standard deviation `gain`), xavier, orthogonal (both times `gain`), kaiming, or default.
+        init: gaussian, xavier, orthogonal, kaiming, or default, which leaves PyTorch's initialization.
+        gain: standard deviation for gaussian, factor for xavier and orthogonal.
 
     Raises:
         ValueError: `init` is none of these.

@@ -18,7 +18,7 @@ from extras.baselines.networks import INITS
 
 
 def baseline_keys(weights: dict[str, float], defaults: dict[str, Any]) -> dict[str, Key]:
-    """`KEYS`, as far as they concern a baseline, with its published values for defaults."""
+    """The keys of `KEYS` that apply to baselines, and loss weights, with the published values as defaults."""
     left_out = ('init', 'lr_policy', 'step_size', 'gamma', 'vgg_w', 'vgg_weights', 'ema_decay', 'dirty',
                 'display_guided', 'log_styles')
     keys = {name: key for name, key in KEYS.items()
@@ -30,7 +30,7 @@ def baseline_keys(weights: dict[str, float], defaults: dict[str, Any]) -> dict[s
         'lr_policy': choice('linear', 'constant', default='linear'),
         'decay_start': Key(int, low=0, default=GIVEN_ELSEWHERE),   # half of max_iter
         'decay_end': count(default=GIVEN_ELSEWHERE),              # max_iter
-        # Not made for these: networks that are called several times an iteration, and their own blocks.
+        # Both are implemented for MUNIT and UNIT only.
         'cuda_graphs': choice(False, default=False),
         'checkpoint_activations': choice(False, default=False)})
     published = {'image_save_iter': 10000, 'image_display_iter': 500, 'display_size': 16, 'snapshot_save_iter': 10000,
@@ -54,15 +54,18 @@ def patch_dis(num_scales: int) -> dict[str, Key]:
 
 
 def check_sizes(config: dict, known: dict[str, Key]) -> list[str]:
-    """Check that crops fit the networks of a baseline, and fill in what depends on other keys: the schedule, and the
-    levels of a U-Net.
+    """Check that crops fit the networks of a baseline, and set the defaults that depend on other keys: the learning
+    rate schedule, and the number of levels of a U-Net.
 
     Args:
-        known: the keys of the method's section `gen`; the config may have keys of other methods.
+        known: the keys of the method's section `gen`; the config may also have keys of other methods.
+
+    Returns:
+        The faults, one line each.
     """
     faults, gen, dis = crop_faults(config), config['gen'], config['dis']
     sizes = [config[name] for name in ('crop_image_height', 'crop_image_width')]
-    if 'n_res' not in known:   # a U-Net: as many levels as lead to whole numbers, 8 at most
+    if 'n_res' not in known:   # a U-Net: as many levels as both sizes can be halved, at most 8
         even = [n for n in range(1, 9) if all(size % 2 ** n == 0 for size in sizes)]
         gen.setdefault('n_downsample', max(even, default=1))
     step = 2 ** gen['n_downsample']
@@ -73,16 +76,17 @@ def check_sizes(config: dict, known: dict[str, Key]) -> list[str]:
         smallest = max(smallest, 2 * step, 4)
     for name, size in zip(('crop_image_height', 'crop_image_width'), sizes, strict=True):
         if size % step:
-            faults.append(f'{name}: {size} is not a multiple of {step}, 2 to the power gen.n_downsample')
+            faults.append(f'{name}: {size} is not a multiple of {step} (2 to the power of gen.n_downsample)')
         if size < smallest:
-            faults.append(f'{name}: {size} is too small for the networks, at least {smallest} (dis.n_layer '
+            faults.append(f'{name}: {size} is too small for the networks, which need at least {smallest} (dis.n_layer '
                           f'{dis["n_layer"]}, dis.num_scales {dis["num_scales"]})')
     if config.get('identity_w', 0) > 0 and config['input_dim_a'] != config['input_dim_b']:
-        faults.append(f'identity_w: {config["identity_w"]:g} gives the generator into A pictures of A, so wants '
-                      f'input_dim_a {config["input_dim_a"]} and input_dim_b {config["input_dim_b"]} alike; make both '
-                      f'3, or identity_w 0')
+        faults.append(f'identity_w: {config["identity_w"]:g} requires equal input_dim_a ({config["input_dim_a"]}) and '
+                      f'input_dim_b ({config["input_dim_b"]}), as each generator is also given images of its target '
+                      f'domain; set both to 3, or identity_w to 0')
     if 'enc_res' in known and config['batch_size'] % 2:
-        faults.append(f'batch_size: {config["batch_size"]} is not even; half of the pairs are encoded, half are not')
+        faults.append(f'batch_size: {config["batch_size"]} is not even, as half of the pairs are encoded and half are '
+                      f'not; choose an even number')
     config.setdefault('decay_end', config['max_iter'])
     config.setdefault('decay_start', min(config['max_iter'] // 2, config['decay_end']))
     if config['decay_start'] > config['decay_end']:

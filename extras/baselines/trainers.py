@@ -1,11 +1,12 @@
-"""The methods that the paper sets MUNIT beside (table 1): what they optimise, and in which order.
+"""Training of the methods that the paper compares MUNIT with (table 1).
 
-    CycleGAN       x_ab = gen_b(x_a), x_ba = gen_a(x_b); back again; generators first, then discriminators
-    CycleGANNoise  the same with noise beside the image, which nothing keeps a generator from ignoring
-    BicycleGAN     from pairs: x_ab = gen_b(x_a, code), the code that of the pair's x_b, or random
+    CycleGAN       x_ab = gen_b(x_a) and x_ba = gen_a(x_b), with cycle consistency
+    CycleGANNoise  the same with noise as a second input, which no loss keeps a generator from ignoring
+    BicycleGAN     from pairs: x_ab = gen_b(x_a, code) with the code of the pair's x_b, or with a random code
 
-Here gen_b makes pictures of domain B. Sources of the networks stand in `baselines`; CycleGAN's objective is that of its
-paper's section 3.3 with the identity term of section 5.2, BicycleGAN's that of section 3.4 of its own.
+gen_b generates images of domain B. Each iteration updates the generators first, then the discriminators. `networks`
+lists the sources of the networks. CycleGAN's objective is that of section 3.3 of its paper with the identity term of
+section 5.2; BicycleGAN's is that of section 3.4 of its paper.
 """
 from typing import Any
 
@@ -21,22 +22,24 @@ from trainer import Trainer, adversarial_loss, reconstruction_loss
 
 
 class ImagePool:
-    """Translations of earlier iterations, so that a discriminator does not forget what it has seen (CycleGAN,
-    section 4: a history of 50 images, after Shrivastava et al., 2017).
+    """A history of translations of earlier iterations, so that a discriminator does not forget them (CycleGAN,
+    section 4: 50 images, after Shrivastava et al., 2017).
 
     Args:
-        size: images that it holds; 0 for none, and what comes in goes out.
+        size: capacity in images. With 0, `swap` returns its input.
     """
 
     stored: Tensor   # (size, C, H, W), of which the first `count` are images
-    count: Tensor    # on the device, as `undo` may turn it back
+    count: Tensor    # on the device, as `undo` may reset it without waiting
 
     def __init__(self, size: int):
         self.size, self.replaced = size, []
 
     def swap(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W), each in turn stored and returned while there is room; then with probability 1/2 a
-        stored one is returned and the new one takes its place, else the new one is returned.
+        """Exchange images (N, C, H, W), one at a time, with stored ones.
+
+        Until the pool is full, each image is stored and returned. Then, with probability 1/2, a random stored image is
+        returned and replaced by the new one; otherwise the new image is returned.
         """
         returned = []
         for image in images.detach().split(1):
@@ -60,18 +63,18 @@ class ImagePool:
         self.count = torch.zeros((), dtype=torch.long, device=device)
 
     def undo(self, bad: Tensor) -> None:
-        """Take back what was swapped since the last call if `bad`, a truth value on the device, holds."""
+        """Undo all swaps since the last call if `bad`, a bool tensor on the device, is true."""
         for place, old, count in reversed(self.replaced):
             self.stored.index_copy_(0, place, torch.where(bad, old, self.stored.index_select(0, place)))
             self.count.copy_(torch.where(bad, count, self.count))
         self.replaced = []
 
     def content(self) -> Tensor:
-        """All that it holds (n, C, H, W), on the CPU."""
+        """The stored images (n, C, H, W), on the CPU."""
         return self.stored[:int(self.count)].cpu() if hasattr(self, 'stored') else torch.empty(0)
 
     def restore(self, content: Tensor, shape: tuple[int, int, int], device: torch.device) -> None:
-        """Take up what `content` gave; nothing of it where the images have another shape (C, H, W) by now."""
+        """Restore what `content` returned, or leave the pool empty if the images do not have the shape (C, H, W)."""
         self._make_room(shape, device)
         if content.dim() == 4 and tuple(content.shape[1:]) == shape:
             held = content[:self.size].float()
@@ -80,7 +83,8 @@ class ImagePool:
 
 
 class BaselineTrainer(Trainer):
-    """What the three share: building, initialising, and an iteration that teaches the generators first.
+    """Base class of the three trainers: construction, initialization, and an iteration that updates the generators
+    first.
 
     Args:
         config: as `config.load_config` returns it for this trainer, or an equal dict.
@@ -97,18 +101,19 @@ class BaselineTrainer(Trainer):
         self.apply(init_weights(config['init'], config['init_gain']))
 
     def _build(self) -> None:
-        """Make the networks."""
+        """Create the networks."""
         raise NotImplementedError
 
     def compile_step(self, backend: str = 'inductor') -> None:
-        """Let torch.compile make kernels of the networks; the first iteration then takes minutes."""
+        """Compile the networks with torch.compile, which makes the first iteration take minutes."""
         for parts in self._parts().values():
             for network in parts.values():
                 network.compile(dynamic=False, backend=backend)
 
     def update(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        """`gen_update`, then `dis_update` on the same translations, of images (N, C, H, W) in [-1, 1]. If a loss or a
-        gradient of one of them is not finite, weights, moments and pools stay what they were.
+        """One iteration on images (N, C, H, W) in [-1, 1]: `gen_update`, then `dis_update` on the same translations.
+
+        If a loss or a gradient of either is not finite, weights, moments and pools are left unchanged.
         """
         self._begin_iteration()
         fakes = self.translate(x_a, x_b)
@@ -117,12 +122,12 @@ class BaselineTrainer(Trainer):
         self._end_iteration()
         return losses
 
-    def _fooled(self, dis: nn.Module, fake: Tensor) -> Tensor:
-        """How far the discriminator is from taking translations for real."""
+    def _generator_loss(self, dis: nn.Module, fake: Tensor) -> Tensor:
+        """The adversarial loss of a generator: low where the discriminator takes translations for real."""
         return adversarial_loss(dis(fake), True, self.config['dis']['gan_type'])
 
-    def _told_apart(self, dis: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """How far the discriminator is from telling real images from translations."""
+    def _discriminator_loss(self, dis: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+        """The adversarial loss of a discriminator: low where it distinguishes real images from translations."""
         gan_type = self.config['dis']['gan_type']
         return adversarial_loss(dis(fake), False, gan_type) + adversarial_loss(dis(real), True, gan_type)
 
@@ -132,7 +137,9 @@ class BaselineTrainer(Trainer):
 # ---------------------------------------------------------------------------------------------------------------------
 
 class CycleGAN_Trainer(BaselineTrainer):
-    """CycleGAN (Zhu et al., 2017) with dropout in its generators, in training and at test, as the paper compared it."""
+    """CycleGAN (Zhu et al., 2017) with dropout in its generators, in training and at test time, as MUNIT's paper uses
+    it.
+    """
 
     schema = CYCLEGAN
 
@@ -151,7 +158,7 @@ class CycleGAN_Trainer(BaselineTrainer):
 
     @in_precision
     def into(self, a: str, images: Tensor) -> Tensor:
-        """Images (N, C, H, W), given to the generator that makes pictures of domain `a`."""
+        """Translate images (N, C, H, W) with the generator of domain `a`."""
         return getattr(self, f'gen_{a}')(images)
 
     def translate(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,12 +169,12 @@ class CycleGAN_Trainer(BaselineTrainer):
         """One step of both generators on images (N, C, H, W) in [-1, 1].
 
         Args:
-            fakes: what `translate` gives for these images, where that is known already.
+            fakes: the result of `translate` for these images, if it is computed already.
 
         Returns:
             loss_gen_{adv, cyc_x, identity}_{a, b} and loss_gen_total.
         """
-        self.gen_opt.zero_grad()   # of what others may have left
+        self.gen_opt.zero_grad()   # the caller may have left gradients
         x_ab, x_ba = fakes or self.translate(x_a, x_b)
         with frozen(self.dis_a, self.dis_b):
             losses, objective = self.gen_losses(x_a, x_b, x_ab, x_ba)
@@ -182,26 +189,26 @@ class CycleGAN_Trainer(BaselineTrainer):
         w, losses = self.config, {}
         objective = 0
         for a, x, x_there, fake in (('a', x_a, x_ab, x_ba), ('b', x_b, x_ba, x_ab)):
-            adv = self._fooled(getattr(self, f'dis_{a}'), fake)
+            adv = self._generator_loss(getattr(self, f'dis_{a}'), fake)
             cyc_x = reconstruction_loss(self.into(a, x_there), x)
             identity = x.new_zeros(())
             if w['identity_w'] > 0:
-                # What is of the domain already should stay as it is: it keeps tints.
+                # An image of the target domain should not change, which preserves tints.
                 identity = reconstruction_loss(self.into(a, x), x)
             losses.update({f'loss_gen_adv_{a}': adv, f'loss_gen_cyc_x_{a}': cyc_x, f'loss_gen_identity_{a}': identity})
             objective = objective + w['gan_w'] * adv + w['recon_x_cyc_w'] * cyc_x + w['identity_w'] * identity
         return losses, objective
 
     def dis_update(self, x_a: Tensor, x_b: Tensor, fakes=None) -> dict[str, Tensor]:
-        """One step of both discriminators, which see translations through the pools.
+        """One step of both discriminators on real images (N, C, H, W) and on translations from the pools.
 
         Args:
-            fakes: what `translate` gives for these images, where that is known already.
+            fakes: the result of `translate` for these images, if it is computed already.
 
         Returns:
             loss_dis_a, loss_dis_b, loss_dis_total.
         """
-        self.dis_opt.zero_grad()   # of what others may have left
+        self.dis_opt.zero_grad()   # the caller may have left gradients
         if fakes is None:
             with torch.no_grad():
                 fakes = self.translate(x_a, x_b)
@@ -218,17 +225,17 @@ class CycleGAN_Trainer(BaselineTrainer):
 
     @in_precision
     def dis_loss(self, a: str, real: Tensor, fake: Tensor) -> Tensor:
-        """How far the discriminator of domain `a` is from telling real from translated images, halved, which slows it
-        down against the generators (CycleGAN, section 7.1).
+        """The loss of the discriminator of domain `a`, halved, so that it learns more slowly than the generators
+        (CycleGAN, section 7.1).
         """
-        return 0.5 * self._told_apart(getattr(self, f'dis_{a}'), real, fake)
+        return 0.5 * self._discriminator_loss(getattr(self, f'dis_{a}'), real, fake)
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
-        """Pictures to watch, for images (N, C, H, W) in [-1, 1], made one by one; dropout stays on, as at test.
+        """Sample pictures for images (N, C, H, W) in [-1, 1], translated one at a time; dropout is on, as at test time.
 
         Returns:
-            x_a, its translation, another one, and x_a translated there and back; then the same four of x_b.
+            x_a, its translation, a second translation, and the cycle reconstruction of x_a; then the same four of x_b.
         """
         rows = []
         for a, b, images in (('a', 'b', x_a), ('b', 'a', x_b)):
@@ -242,7 +249,7 @@ class CycleGAN_Trainer(BaselineTrainer):
     def _begin_iteration(self) -> None:
         super()._begin_iteration()
         for pool in self.pools.values():
-            pool.replaced = []   # of updates that were called by themselves
+            pool.replaced = []   # swaps of updates that were called outside of `update`
 
     def _end_iteration(self) -> None:
         for pool in self.pools.values():
@@ -260,9 +267,10 @@ class CycleGAN_Trainer(BaselineTrainer):
 
 
 class CycleGANNoise_Trainer(CycleGAN_Trainer):
-    """CycleGAN* of the paper: U-Nets that also take noise N(0, 1), tiled over the image, in both translators.
+    """CycleGAN* of the paper: both generators are U-Nets that also take noise N(0, 1), repeated at every pixel.
 
-    The paper gives neither its size nor how it is drawn for the way back: 8 values here, drawn anew for each call.
+    The paper states neither the size of the noise nor how it is drawn for the cycle. Here it has 8 values, drawn
+    independently for each call.
     """
 
     schema = CYCLEGAN_NOISE
@@ -272,7 +280,7 @@ class CycleGANNoise_Trainer(CycleGAN_Trainer):
 
     @in_precision
     def into(self, a: str, images: Tensor) -> Tensor:
-        """Images (N, C, H, W), given with noise to the generator that makes pictures of domain `a`."""
+        """Translate images (N, C, H, W) with the generator of domain `a` and random noise."""
         noise = gaussian_noise((len(images), self.config['gen']['noise_dim']), images.device)
         return getattr(self, f'gen_{a}')(images, noise)
 
@@ -290,9 +298,9 @@ def code_kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
 class BicycleGAN_Trainer(BaselineTrainer):
     """BicycleGAN (Zhu et al., 2017), from A to B: the only method of table 1 that learns from pairs.
 
-    Of a batch, the first half of the pairs is translated twice: with the code of its own x_b (cVAE-GAN), and with a
-    random one (cLR-GAN). The two discriminators look at B alone: the first sees the first half's pictures as real, the
-    second those of the other half.
+    The first half of a batch of pairs is translated twice: with the code of the pair's x_b (cVAE-GAN), and with a
+    random code (cLR-GAN). Each has a discriminator, which sees images of B only. The real images of the first
+    discriminator are those of the first half, the real images of the second those of the other half.
     """
 
     schema = BICYCLEGAN
@@ -333,19 +341,18 @@ class BicycleGAN_Trainer(BaselineTrainer):
 
     @in_precision
     def decode(self, x_a: Tensor, code: Tensor) -> Tensor:
-        """Images (N, C, H, W) of domain A with codes (N, noise_dim): images of domain B."""
+        """Translate images (N, C, H, W) of domain A with codes (N, noise_dim) to domain B."""
         return self.gen_b(x_a, code)
 
     def translate(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        """What both updates need of a batch (N, C, H, W), N even: the two translations of its first half of x_a, and
-        what they were made with.
+        """Translate the first half of a batch (N, C, H, W), N even, with encoded and with random codes.
 
         Returns:
             x_encoded, x_random (N/2, C, H, W); mean and log_variance of the codes of the first half of x_b, and
             z_random, all (N/2, noise_dim).
 
         Raises:
-            ValueError: a batch that cannot be halved.
+            ValueError: the batch size is odd or 0.
         """
         half, odd = divmod(len(x_a), 2)
         if odd or not half:
@@ -362,12 +369,12 @@ class BicycleGAN_Trainer(BaselineTrainer):
         """One step of generator and encoder on pairs (N, C, H, W) in [-1, 1], N even.
 
         Args:
-            fakes: what `translate` gives for these images, where that is known already.
+            fakes: the result of `translate` for these images, if it is computed already.
 
         Returns:
             loss_gen_{adv, adv2, recon_x, kl, latent} and loss_gen_total.
         """
-        self.gen_opt.zero_grad()   # of what others may have left
+        self.gen_opt.zero_grad()   # the caller may have left gradients
         fakes = fakes or self.translate(x_a, x_b)
         with frozen(self.dis_b, self.dis_b2):
             losses, objective = self.gen_losses(x_b, fakes)
@@ -380,15 +387,15 @@ class BicycleGAN_Trainer(BaselineTrainer):
     def gen_losses(self, x_b: Tensor, fakes: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """BicycleGAN's objective: its terms by name, and their weighted sum.
 
-        Generator and encoder step at once, with the gradients of all terms at the weights of one iteration. (Of the
-        authors' two releases the later does so; the earlier steps the generator again for the latent term alone.)
+        Generator and encoder take one step together, as in the later of the authors' two releases. The earlier one
+        takes a separate step of the generator for the latent term.
         """
         w = self.config
-        adv = self._fooled(self.dis_b, fakes['x_encoded'])
-        adv2 = self._fooled(self.dis_b2, fakes['x_random'])
+        adv = self._generator_loss(self.dis_b, fakes['x_encoded'])
+        adv2 = self._generator_loss(self.dis_b2, fakes['x_random'])
         recon_x = reconstruction_loss(fakes['x_encoded'], x_b[:len(x_b) // 2])
         kl = code_kl_loss(fakes['mean'], fakes['log_variance'])
-        # The encoder must not learn to find codes that the generator hides in its pictures.
+        # The latent term does not train the encoder, which could learn to read codes that the generator hides.
         with frozen(self.enc_b):
             mean_random, _ = self.encode(fakes['x_random'])
         latent = reconstruction_loss(mean_random, fakes['z_random'])
@@ -405,12 +412,12 @@ class BicycleGAN_Trainer(BaselineTrainer):
         """One step of both discriminators on pairs (N, C, H, W), N even.
 
         Args:
-            fakes: what `translate` gives for these images, where that is known already.
+            fakes: the result of `translate` for these images, if it is computed already.
 
         Returns:
             loss_dis_b, loss_dis_b2, loss_dis_total.
         """
-        self.dis_opt.zero_grad()   # of what others may have left
+        self.dis_opt.zero_grad()   # the caller may have left gradients
         if fakes is None:
             with torch.no_grad():
                 fakes = self.translate(x_a, x_b)
@@ -425,16 +432,17 @@ class BicycleGAN_Trainer(BaselineTrainer):
 
     @in_precision
     def dis_loss(self, dis: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-        """How far a discriminator is from telling real from translated images."""
-        return self._told_apart(dis, real, fake)
+        """The loss of a discriminator on real images and translations (N, C, H, W)."""
+        return self._discriminator_loss(dis, real, fake)
 
     @torch.no_grad()
     def sample(self, x_a: Tensor, x_b: Tensor) -> tuple[Tensor, ...]:
-        """Pictures to watch, for pairs (N, C, H, W) in [-1, 1], made one by one and without dropout, as at test.
+        """Sample pictures for pairs (N, C, H, W) in [-1, 1], translated one at a time and without dropout, as at test
+        time.
 
         Returns:
-            x_a, x_b, the translations of x_a with the code of x_b, with one that is fixed for the run, and with a
-            random one. Nothing from B to A.
+            x_a, x_b, and translations of x_a with the code of x_b, with a code that is fixed for the run, and with a
+            random code. There is nothing from B to A.
         """
         z_random, rows = self._draw_codes(len(x_a), x_a.device), []
         self.gen_b.eval()
@@ -446,4 +454,4 @@ class BicycleGAN_Trainer(BaselineTrainer):
 
     @torch.no_grad()
     def style_codes(self, x_a: Tensor, x_b: Tensor) -> dict[str, Tensor]:
-        return {'b': torch.cat([self.encode(b)[0] for b in x_b.split(1)])}   # of the posteriors, the means
+        return {'b': torch.cat([self.encode(b)[0] for b in x_b.split(1)])}   # means of the posteriors

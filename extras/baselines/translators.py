@@ -1,7 +1,7 @@
-"""One direction of a trained baseline. What lets its outputs differ stands in the place of MUNIT's styles.
+"""One translation direction of a trained baseline. The source of variation of its outputs takes the role of styles:
 
-    CycleGAN        the seed of its dropout, which stays on
-    CycleGANNoise   noise, and that seed behind it
+    CycleGAN        the seed of dropout, which is on at test time
+    CycleGANNoise   noise, followed by the seed of dropout
     BicycleGAN      a code; dropout is off
 """
 from collections.abc import Callable
@@ -15,23 +15,23 @@ from extras.baselines.networks import CodeEncoder, ResnetGenerator, UNetGenerato
 
 
 class CycleGAN_Translator(Translator):
-    """The generator of one direction. Args and errors as for `Translator`."""
+    """The generator of one direction. Arguments and errors are those of `Translator`."""
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
                  precision: str = 'fp32', compile: bool = False, encoder_noise: bool = False):
         if compile:
-            raise BadInput(f'--compile: not for --trainer {trainer}; leave it out')
+            raise BadInput(f'--compile: not supported for --trainer {trainer}; leave it out')
         super().__init__(config, checkpoint, a2b, trainer, device, precision, False, encoder_noise)
 
     @staticmethod
     def networks(config: dict, trainer: str) -> dict[str, nn.Module]:
-        """Both generators: the one named 'b' makes pictures of domain B."""
+        """Both generators, named by the domain of their outputs."""
         return {name: ResnetGenerator(config[f'input_dim_{other}'], config[f'input_dim_{name}'], config['gen'])
                 for name, other in ('ab', 'ba')}
 
     @staticmethod
     def initial(config: dict) -> Callable[[nn.Module], None]:
-        """For `Module.apply`: the weights that training starts from."""
+        """A function for `Module.apply` that sets the weights that training starts from."""
         return init_weights(config['init'], config['init_gain'])
 
     def _place(self, networks: dict[str, nn.Module], states: dict[str, dict[str, Tensor]]) -> None:
@@ -44,7 +44,7 @@ class CycleGAN_Translator(Translator):
 
     @property
     def samples(self) -> bool:
-        """Whether an input has several outputs: with dropout."""
+        """Whether an input has several outputs, which it has with dropout."""
         return self.config['gen']['dropout'] > 0
 
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -53,17 +53,17 @@ class CycleGAN_Translator(Translator):
 
 
 class CycleGANNoise_Translator(CycleGAN_Translator):
-    """As for CycleGAN, with noise beside the image."""
+    """As `CycleGAN_Translator`, with noise as a second input of the generator."""
 
     @staticmethod
     def networks(config: dict, trainer: str) -> dict[str, nn.Module]:
-        """Both generators: the one named 'b' makes pictures of domain B."""
+        """Both generators, named by the domain of their outputs."""
         return {name: UNetGenerator(config[f'input_dim_{other}'], config[f'input_dim_{name}'], config['gen'], False)
                 for name, other in ('ab', 'ba')}
 
     def _place(self, networks: dict[str, nn.Module], states: dict[str, dict[str, Tensor]]) -> None:
         super()._place(networks, states)
-        self.smallest = self.multiple   # no padding by reflection inside
+        self.smallest = self.multiple   # U-Nets have no reflection padding
 
     def _generate(self, images: Tensor, noise_and_seeds: Tensor) -> Tensor:
         noise, seeds = noise_and_seeds.split([self.config['gen']['noise_dim'], 1], 1)
@@ -75,28 +75,28 @@ class CycleGANNoise_Translator(CycleGAN_Translator):
         return True
 
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Noise N(0, 1) and, behind it, seeds of dropout: (*n, noise_dim + 1, 1, 1)."""
+        """Noise N(0, 1), followed by seeds of dropout: (*n, noise_dim + 1, 1, 1)."""
         noise = torch.randn((*n, self.config['gen']['noise_dim'], 1, 1), generator=generator)
         return torch.cat([noise, draw_seeds(*n, generator=generator)], -3)
 
 
 class BicycleGAN_Translator(CycleGAN_Translator):
-    """From A to B, with codes from the prior or from the encoder. Args and errors as for `Translator`."""
+    """From A to B, with codes from the prior or from the encoder. Arguments and errors are those of `Translator`."""
 
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, *arguments, **options):
         if not a2b:
-            raise BadInput(f'--a2b 0: {trainer} learns to translate from A to B alone; use --a2b 1')
+            raise BadInput(f'--a2b 0: {trainer} only translates from A to B; use --a2b 1')
         super().__init__(config, checkpoint, a2b, trainer, *arguments, **options)
 
     @staticmethod
     def networks(config: dict, trainer: str) -> dict[str, nn.Module]:
-        """The generator 'b', and the encoder of its codes."""
+        """The generator of domain B and the encoder of its codes."""
         return {'b': UNetGenerator(config['input_dim_a'], config['input_dim_b'], config['gen'], True),
                 'enc_b': CodeEncoder(config['input_dim_b'], config['gen'])}
 
     def _place(self, networks: dict[str, nn.Module], states: dict[str, dict[str, Tensor]]) -> None:
         super()._place(networks, states)
-        self.smallest = self.multiple   # no padding by reflection inside
+        self.smallest = self.multiple   # U-Nets have no reflection padding
         enc = networks['enc_b']
         self.enc_b = place(enc, [name for name, _ in enc.named_children()], states['enc_b'], self.device)
 
@@ -110,7 +110,7 @@ class BicycleGAN_Translator(CycleGAN_Translator):
 
     @property
     def style_length(self) -> int:
-        """How many numbers a code has."""
+        """The length of a code."""
         return self.config['gen']['noise_dim']
 
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -119,7 +119,7 @@ class BicycleGAN_Translator(CycleGAN_Translator):
 
     @torch.inference_mode()
     def encode_style(self, image: Tensor) -> Tensor:
-        """The codes' means (N, noise_dim, 1, 1) of images (N, C, H, W) of domain B."""
+        """The means (N, noise_dim, 1, 1) of the codes of images (N, C, H, W) of domain B."""
         smallest = 2 ** (self.config['gen']['enc_res'] + 1)
         image = pad_to(image.to(self.device), max(smallest, image.shape[2]), max(smallest, image.shape[3]))
         mean, _ = self._run(self.enc_b, image)

@@ -45,7 +45,7 @@ def outline(image: Image.Image, sigma: float = SIGMA, low: float = LOW, high: fl
     """The outline of a photograph, as black lines on white.
 
     Args:
-        image: the photograph. Transparency is laid on white.
+        image: the photograph. Transparent parts are composited on white.
         sigma: standard deviation of the Gaussian filter, in pixels of an image whose shorter side has 128.
         low: gradient above which a pixel continues a line, in units of the full range of grey, at 128 pixels.
         high: gradient above which a pixel starts a line.

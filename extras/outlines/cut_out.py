@@ -8,18 +8,18 @@ from extras.outlines import INSTALL, MissingPackage, square
 
 WORKING_SIZE = 192   # pixels; GrabCut takes seconds at full size and is no better
 ROUNDS = 4
-MARGIN = 0.02        # of the side, at each border: certainly background
-MIDDLE = (0.16, 0.22)      # half width and half height of the ellipse that certainly is the object, of the side
-SMOOTHING = 5        # diameter in working pixels of the opening and closing
-EDGE = 0.004         # standard deviation of the soft edge, of the side
+MARGIN = 0.02        # width of the border that is certainly background, as a share of the side
+MIDDLE = (0.16, 0.22)      # half axes of the ellipse that is certainly object, as shares of the side
+SMOOTHING = 5        # diameter of opening and closing, in working pixels
+EDGE = 0.004         # standard deviation of the soft edge, as a share of the side
 
 
 class Limits(NamedTuple):
-    """What a cut-out must satisfy to be kept."""
-    min_area: float = 0.25         # of the square
+    """The limits within which a cut-out is kept."""
+    min_area: float = 0.25         # share of the square
     max_area: float = 0.75
     min_solidity: float = 0.72     # area / area of the convex hull
-    min_symmetry: float = 0.78     # intersection over union with its mirror image, about its centre of mass
+    min_symmetry: float = 0.78     # intersection over union with the mirror image about the centre of mass
     max_outline: float = 1.70      # length of the outline / length of the convex hull's
     max_contact: float = 0.25      # share of the outline that runs along the margin
 
@@ -32,7 +32,7 @@ class Measures(NamedTuple):
     contact: float
 
     def fault(self, limits: Limits) -> str:
-        """Why this cut-out is refused, '' if it is kept."""
+        """Why this cut-out is rejected; '' if it is kept."""
         faults = (
             (self.area < limits.min_area, f'area {self.area:.3f} < {limits.min_area:g}'),
             (self.area > limits.max_area, f'area {self.area:.3f} > {limits.max_area:g}'),
@@ -57,7 +57,7 @@ def find_object(photograph: Image.Image) -> np.ndarray:
     mask = np.where(np.maximum(abs(x), abs(y)) < 0.38, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     mask[np.maximum(abs(x), abs(y)) > 0.5 - MARGIN] = cv2.GC_BGD
     mask[(x / MIDDLE[0]) ** 2 + (y / MIDDLE[1]) ** 2 < 1] = cv2.GC_FGD
-    cv2.setRNGSeed(0)   # the mixtures of colours start from k-means: the same mask in every run
+    cv2.setRNGSeed(0)   # k-means initializes the colour mixtures; the seed makes every run give the same mask
     try:
         cv2.grabCut(pixels, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
     except cv2.error:   # no object left, as in a photograph of one colour
@@ -72,7 +72,7 @@ def find_object(photograph: Image.Image) -> np.ndarray:
 
 
 def measure(mask: np.ndarray) -> Measures:
-    """The measures by which a cut-out is kept or refused; of an empty mask they are those of nothing."""
+    """The measures by which a cut-out is kept or rejected; all 0 for an empty mask."""
     cv2 = _opencv()
     if not mask.any():
         return Measures(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -98,13 +98,13 @@ def measure(mask: np.ndarray) -> Measures:
 
 
 def lay_on_white(photograph: Image.Image, mask: np.ndarray) -> Image.Image:
-    """`photograph`, square, with everything outside `mask` white. The edge is soft and slightly inside of the mask."""
+    """A square photograph with everything outside `mask` white. The edge is soft and slightly inside the mask."""
     cv2 = _opencv()
     size = photograph.width
     alpha = cv2.resize(mask.astype(np.float32), (size, size),
                        interpolation=cv2.INTER_CUBIC if size > len(mask) else cv2.INTER_AREA)
     alpha = cv2.GaussianBlur(alpha, (0, 0), max(EDGE * size, 0.5))
-    # From 0.4 on instead of from 0: less of the background shines through at the edge.
+    # Starting at 0.4 instead of 0 lets less of the background through at the edge.
     alpha = np.clip((alpha - 0.4) / 0.5, 0, 1)[..., None]
     pixels = np.asarray(photograph.convert('RGB'), np.float32)
     return Image.fromarray(np.rint(pixels * alpha + 255 * (1 - alpha)).astype(np.uint8))
@@ -115,5 +115,5 @@ def _opencv():
         import cv2
     except ImportError:
         raise MissingPackage(f'cutting out needs OpenCV: {INSTALL}') from None
-    cv2.setNumThreads(1)   # the photographs are what is processed in parallel
+    cv2.setNumThreads(1)   # photographs are already processed in parallel
     return cv2

@@ -1,4 +1,4 @@
-"""Pictures of any sizes laid out as a sheet with margins, and sheets in a row as an animation."""
+"""Contact sheets of images and labels, and animations of a sequence of sheets."""
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,33 +15,34 @@ from utils import to_bytes, to_picture
 
 GAP = 4
 
-Cell = Tensor | str | None   # an image (1 or 3, H, W) in [-1, 1], words, or nothing
+Cell = Tensor | str | None   # an image (1 or 3, H, W) in [-1, 1], a label, or an empty cell
 
 
 def sheet(rows: Sequence[Sequence[Cell]]) -> Tensor:
-    """Rows of cells as bytes (H, W, 3): each in the middle of a place that the largest fits into, on white.
+    """Lay out rows of cells on white: 8-bit image (H, W, 3). All cells have the size of the largest image, and smaller
+    images are centered.
 
     Args:
-        rows: of one length or of several, with at least one image among them.
+        rows: may differ in length, and contain at least one image.
     """
     images = [cell for row in rows for cell in row if isinstance(cell, Tensor)]
     height, width = (max(image.shape[axis] for image in images) for axis in (1, 2))
-    laid = torch.full((len(rows) * (height + GAP) + GAP, max(map(len, rows)) * (width + GAP) + GAP, 3), 255,
-                      dtype=torch.uint8)
+    canvas = torch.full((len(rows) * (height + GAP) + GAP, max(map(len, rows)) * (width + GAP) + GAP, 3), 255,
+                        dtype=torch.uint8)
     for y, row in enumerate(rows):
         for x, cell in enumerate(row):
             if cell is None:
                 continue
-            pixels = _words(cell, height, width) if isinstance(cell, str) else \
+            pixels = _label(cell, height, width) if isinstance(cell, str) else \
                 to_bytes(to_picture(cell).expand(3, -1, -1)).cpu()
             top = GAP + y * (height + GAP) + (height - pixels.shape[0]) // 2
             left = GAP + x * (width + GAP) + (width - pixels.shape[1]) // 2
-            laid[top:top + pixels.shape[0], left:left + pixels.shape[1]] = pixels
-    return laid
+            canvas[top:top + pixels.shape[0], left:left + pixels.shape[1]] = pixels
+    return canvas
 
 
-def _words(text: str, height: int, width: int) -> Tensor:
-    """Dark words in the middle of a white cell, a line each, as large as fit and no larger than is wanted to read."""
+def _label(text: str, height: int, width: int) -> Tensor:
+    """Dark text in the middle of a white cell (height, width, 3), in the largest font size that fits, up to a limit."""
     cell = Image.new('RGB', (width, height), 'white')
     pen = ImageDraw.Draw(cell)
     for size in range(max(8, min(height, width) // 6), 7, -1):
@@ -55,16 +56,16 @@ def _words(text: str, height: int, width: int) -> Tensor:
 
 
 def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int) -> tuple[list[str], list[str]]:
-    """Write frames, bytes (H, W, 3) of one size, as STEM.webp, STEM.gif and STEM.mp4, which repeat for ever.
+    """Write frames, 8-bit images (H, W, 3) of one size, as STEM.webp, STEM.gif and STEM.mp4, which loop.
 
-    GIF counts in hundredths of a second, so its pace is near `fps` alone; of frames in a row that are alike, it keeps
-    one for as long. MP4 has even sizes: an odd one gets a white line more.
+    GIF counts in hundredths of a second, so that its frame rate only approximates `fps`, and merges equal consecutive
+    frames. MP4 requires even sizes, so an odd one is padded by a white line.
 
     Returns:
-        The names that were written; and a line for each of the others that says what is missing.
+        The names of the files that were written, and for each other file a message that says what is missing.
 
     Raises:
-        BadInput: the disk is full, or the like.
+        BadInput: a file cannot be written, for example because the disk is full.
     """
     arrays = [frame.numpy() for frame in frames]
     images = [Image.fromarray(array) for array in arrays]
@@ -85,13 +86,13 @@ def write_animations(frames: Sequence[Tensor], folder: Path, stem: str, fps: int
             written.append(path.name)
         except BadInput:
             raise
-        except Exception as error:   # a library without this format's coder has its own words for that
-            missing.append(f'{path}: not written; this installation cannot make it ({shown(error, 120)})')
+        except Exception as error:   # libraries without an encoder for this format raise errors of many types
+            missing.append(f'{path}: not written; this installation cannot encode it ({shown(error, 120)})')
     return written, missing
 
 
 def _video_writer() -> tuple[Callable[[Sequence[np.ndarray], Path, int], None] | None, str]:
-    """What writes an MP4, or None and what is missing."""
+    """A function that writes an MP4 file and '', or None and what is missing."""
     if find_spec('av'):
         return write_by_av, ''
     if find_spec('imageio_ffmpeg'):

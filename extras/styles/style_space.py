@@ -1,4 +1,4 @@
-"""The style space of a domain: moments and principal components of its style codes, and a map of them."""
+"""The style space of a domain: moments and principal components of its style codes, and a map of its images."""
 import json
 import sys
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ MAP_SIDE, THUMBNAIL, MAP_MARGIN = 1024, 48, 40
 
 
 class Space(NamedTuple):
-    """What the codes (N, n) of a folder are, in 64 bits."""
-    mean: Tensor            # (n)
-    deviation: Tensor       # (n), unbiased
-    variances: Tensor       # (n) of the components, the largest first
-    directions: Tensor      # (n, n), a component a row, of length 1; its largest number is positive
-    coordinates: Tensor     # (N, n) of the codes along the components, about the mean
+    """Statistics of the style codes (N, n) of a folder, as 64-bit floats."""
+    mean: Tensor            # (n,)
+    deviation: Tensor       # (n,) standard deviations, unbiased
+    variances: Tensor       # (n,) of the principal components, the largest first
+    directions: Tensor      # (n, n), a component per row, of length 1; its entry of largest magnitude is positive
+    coordinates: Tensor     # (N, n) of the codes in the basis of the components, relative to the mean
 
 
 def encode_all(translator: Translator, paths: Sequence[Path], new_size: int | None = None
                ) -> tuple[list[Path], Tensor]:
-    """The files that could be read, and their style codes (N, n) on the CPU; the others are named on stderr."""
+    """The files that can be read, and their style codes (N, n) on the CPU. Other files are reported on stderr."""
     read, codes = [], []
     for path in tqdm(paths, unit=' images', disable=None, dynamic_ncols=True):
         try:
@@ -50,32 +50,32 @@ def measure(codes: Tensor) -> Space:
     mean, deviation = codes.mean(0), codes.std(0)
     variances, directions = torch.linalg.eigh((codes - mean).T @ (codes - mean) / (len(codes) - 1))
     variances, directions = variances.flip(0).clamp(min=0), directions.T.flip(0)
-    # Either sign is a principal component: one is chosen, so that the same folder gives the same sheet.
+    # The sign of a principal component is arbitrary. A fixed one makes the same folder give the same sheet.
     largest = directions.gather(1, directions.abs().argmax(1, keepdim=True))
     directions = directions * largest.sign()
     return Space(mean, deviation, variances, directions, (codes - mean) @ directions.T)
 
 
 def describe_space(space: Space) -> dict:
-    """What styles.json says of the codes."""
+    """The statistics as they are written to styles.json."""
     count, length = space.coordinates.shape
-    whole = float(space.variances.sum())
+    total = float(space.variances.sum())
     return {
         'images': count,
         'numbers': [{'mean': mean, 'deviation': deviation}
                     for mean, deviation in zip(space.mean.tolist(), space.deviation.tolist(), strict=True)],
-        # How far from 0 and 1 these come to lie by chance, were the codes drawn from N(0, 1).
+        # Standard errors of mean and deviation for codes that are drawn from N(0, 1).
         'by_chance': {'mean': count ** -0.5, 'deviation': (2 * (count - 1)) ** -0.5},
         'mean_length': float((space.coordinates @ space.directions + space.mean).norm(dim=1).mean()),
         'length_of_samples': length ** 0.5,
-        'components': [{'variance': variance, 'explained': variance / whole if whole else 0.0, 'direction': direction}
+        'components': [{'variance': variance, 'explained': variance / total if total else 0.0, 'direction': direction}
                        for variance, direction in
                        zip(space.variances.tolist(), space.directions.tolist(), strict=True)],
     }
 
 
 def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Tensor:
-    """The sheet of the components as bytes (H, W, 3), with each of the contents (1, C, H, W)."""
+    """A contact sheet, 8-bit (H, W, 3): each content image (1, C, H, W) with styles along each principal component."""
     components = describe_space(space)['components']
     steps = torch.tensor(SWEEP, dtype=torch.float64)[:, None]
     rows = [[None, None, *(f'{step:+g}' if step else 'mean' for step in SWEEP)]]
@@ -88,7 +88,11 @@ def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> T
 
 
 def map_of(space: Space, names: Sequence[str], codes: Tensor) -> dict:
-    """What map.json says; `names` and `codes` (N, n) are those of the points. Of styles of one number, y is 0."""
+    """The map as it is written to map.json. With styles of one number, y is 0.
+
+    Args:
+        names, codes: file names and style codes (N, n) of the points.
+    """
     points, axes = plane(space)
     return {'mean': space.mean.tolist(), 'axes': axes.tolist(),
             'deviations': (points.square().sum(0) / (len(points) - 1)).sqrt().tolist(),
@@ -97,7 +101,7 @@ def map_of(space: Space, names: Sequence[str], codes: Tensor) -> dict:
 
 
 def plane(space: Space) -> tuple[Tensor, Tensor]:
-    """The codes' places (N, 2) in the plane of the first two components, and its axes (2, n)."""
+    """Coordinates (N, 2) of the codes in the plane of the first two principal components, and its axes (2, n)."""
     points, axes = space.coordinates[:, :2], space.directions[:2]
     if points.shape[1] < 2:
         points, axes = (torch.cat([part, torch.zeros_like(part)], dim) for part, dim in ((points, 1), (axes, 0)))
@@ -105,9 +109,9 @@ def plane(space: Space) -> tuple[Tensor, Tensor]:
 
 
 def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_size: int | None = None) -> Tensor:
-    """The map as bytes (H, W, 3)."""
+    """The map as an 8-bit image (H, W, 3): thumbnails of the images at the coordinates of their styles."""
     points, axes = plane(space)
-    prior = -(axes @ space.mean)   # where the mean of N(0, 1) comes to lie
+    prior = -(axes @ space.mean)   # position of the mean of N(0, 1)
     low, high = points.amin(0), points.amax(0)
     middle, scale = (low + high) / 2, (MAP_SIDE - 2 * MAP_MARGIN) / max(float((high - low).max()), 1e-6)
 
@@ -141,7 +145,7 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
 
 
 def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
-    """Which of the places, in their order, can hold a square of `side` without lying on one before."""
+    """Indices of the points at which a square with this side, placed in the given order, overlaps no earlier one."""
     taken: dict[tuple[int, int], list[tuple[float, float]]] = {}
     kept = []
     for i, (x, y) in enumerate(places):
@@ -154,6 +158,10 @@ def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
 
 
 def write_text(content: dict, path: Path) -> None:
-    """Write JSON, whole or not at all; BadInput where it cannot be written."""
+    """Write JSON to a file atomically.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
     with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')
