@@ -524,6 +524,12 @@ def test_behind_a_proxy_its_names_and_its_path_are_those_of_the_page_and_no_othe
                Sec_Fetch_Site='cross-site')[0] == 403
 
 
+def test_hosts_may_be_named_together_or_one_by_one():
+    for given in (['--allow_host', 'a.org,B.org', 'c.org'], ['--allow_host', 'a.org', '--allow_host', 'b.org', 'c.org']):
+        assert demo_server.parse_arguments(given).allow_host == ['a.org', 'b.org', 'c.org']
+    assert demo_server.parse_arguments([]).allow_host == []
+
+
 @pytest.mark.parametrize('flag, value, words', [
     ('--allow_host', 'https://draw.example.org', 'without http://'), ('--allow_host', 'a b', 'not the name of a host'),
     ('--root_path', 'munit', 'not the path of a page'), ('--root_path', '/a/../b', 'not the path of a page')])

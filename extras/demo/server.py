@@ -68,7 +68,7 @@ def parse_arguments(argv: list[str] | None = None):
     parser.add_argument('--port', type=at_least(0, 65535), default=7860, help='0 takes a free one')
     parser.add_argument('--embed_in', default='', help='a site whose pages may show this one in a frame, such as '
                                                        'https://huggingface.co')
-    parser.add_argument('--allow_host', nargs='+', default=[], metavar='NAME',
+    parser.add_argument('--allow_host', nargs='+', action='extend', default=[], metavar='NAME',
                         help='names under which a proxy serves the page to others, such as draw.example.org')
     parser.add_argument('--root_path', default='', help='the path under which a proxy serves the page, such as /munit')
     opts = parser.parse_args(argv)
