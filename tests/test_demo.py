@@ -525,8 +525,8 @@ def test_behind_a_proxy_its_names_and_its_path_are_those_of_the_page_and_no_othe
 
 
 def test_hosts_may_be_named_together_or_one_by_one():
-    for given in (['--allow_host', 'a.org,B.org', 'c.org'], ['--allow_host', 'a.org', '--allow_host', 'b.org', 'c.org']):
-        assert demo_server.parse_arguments(given).allow_host == ['a.org', 'b.org', 'c.org']
+    for given in ('--allow_host a.org,B.org c.org', '--allow_host a.org --allow_host b.org c.org'):
+        assert demo_server.parse_arguments(given.split()).allow_host == ['a.org', 'b.org', 'c.org']
     assert demo_server.parse_arguments([]).allow_host == []
 
 
