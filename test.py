@@ -50,16 +50,16 @@ def main(argv: list[str] | None = None) -> None:
         example = translator.read(opts.style, translator.target, size) if opts.style else None
     codes = given_codes(opts, translator)
     torch.manual_seed(opts.seed)
+    ending = opts.format or 'jpg'
     if not translator.samples:
-        names, styles = ['output.jpg'], None
-    elif opts.style:
-        names, styles = ['output000.jpg'], translator.encode_style(example)
-    else:   # the same for all inputs
-        styles = translator.draw_styles(opts.num_style) if codes is None else codes
-        names = [f'output{i:03d}.jpg' for i in range(len(styles))]
-    of_input = [] if opts.output_only else ['input.jpg']
-    names, of_input = ([Path(name).with_suffix(f'.{opts.format or "jpg"}').name for name in of_kind]
-                       for of_kind in (names, of_input))
+        names, styles = [f'output.{ending}'], None
+    else:
+        if opts.style:
+            styles = translator.encode_style(example)
+        else:   # the same for all inputs
+            styles = translator.draw_styles(opts.num_style) if codes is None else codes
+        names = [f'output{i:03d}.{ending}' for i in range(len(styles))]
+    of_input = [] if opts.output_only else [f'input.{ending}']
     stems = [f'{Path(path).stem}_' for path in inputs] if len(inputs) > 1 else ['']
     read, folder = [*inputs, *given_files(opts)], Path(opts.output_folder)
     refuse_overwriting([folder / (stem + name) for stem in stems for name in names + of_input], read, '--output_folder')

@@ -1,8 +1,8 @@
 """What a checkpoint holds, and the networks in one that another program wrapped.
 
 Other programs put the same weights under other names: `module.` of DataParallel, `_orig_mod.` of torch.compile, an
-entry `state_dict` or `model` with the rest beside it, a whole trainer with its `gen_a` and `dis_a`. Where a network
-begins is told by the names of its layers, whatever stands before them; which domain it is of, by what stands there.
+entry `state_dict` or `model` among others, a whole trainer with its `gen_a` and `dis_a`. The names of the layers show
+where a network begins, whatever prefix they have; the prefix shows which domain it belongs to.
 """
 import itertools
 import re

@@ -11,7 +11,7 @@ from pathlib import Path
 import _root  # noqa: F401
 from PIL import Image, ImageOps
 
-from core.errors import BadInput, OneLineParser, shown
+from core.errors import BadInput, OneLineParser, naming, shown
 from core.files import refuse_overwriting
 from core.image_reading import read_image
 from core.streams import run
@@ -50,10 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         rows = [cells_of(items) for items in opts.row]
         refuse_overwriting([Path(opts.output)], [path for row in rows for path in row], '--output')
-        make_sheet(rows, opts.cell).save(opts.output)
+        with naming('--row'):
+            sheet = make_sheet(rows, opts.cell)
+        sheet.save(opts.output)
     except BadInput as error:
-        where = '' if str(error).startswith('--output') else '--row '
-        print(f'make_sheet.py: {where}{error}', file=sys.stderr)
+        print(f'make_sheet.py: {error}', file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:   # a folder that is not there, an ending that says no format
         why = getattr(error, 'strerror', None) or f'{error}; end the name with .png or .jpg'

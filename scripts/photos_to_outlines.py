@@ -35,7 +35,7 @@ import _root  # noqa: F401
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from core.errors import BadInput, OneLineParser, RunEnded, shown
+from core.errors import BadInput, OneLineParser, RunEnded, naming, shown
 from core.files import atomic_write, make_folder
 from data import MAX_IMAGE_PIXELS, list_folder, read_image
 from engine.cli import at_least, run_command
@@ -70,11 +70,9 @@ class Result(NamedTuple):
 
 def find_photographs(folder: Path) -> dict[str, dict[str, Path]]:
     """The photographs of each split by the name of what is written: {'train': ..., 'test': ...} or {'': ...}."""
-    try:
-        splits = ('train', 'test') if all((folder / split).is_dir() for split in ('train', 'test')) else ('',)
+    splits = ('train', 'test') if all((folder / split).is_dir() for split in ('train', 'test')) else ('',)
+    with naming('--input'):
         return {split: _by_name(folder / split) for split in splits}
-    except BadInput as error:
-        raise BadInput(f'--input {error}') from None
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

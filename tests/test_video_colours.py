@@ -1,4 +1,4 @@
-"""Colours of films as players show them: matrices with and without tags, HDR; and sound that an edit list cut away."""
+"""Video colours as players show them: matrices with and without tags, HDR; and audio that an edit list removed."""
 from fractions import Fraction
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What stands in the place of a checkpoint is named, and what to do; a missing one is told what there is instead."""
+"""Messages about files that are not checkpoints, and about checkpoints that do not exist."""
 import gzip
 import os
 import zipfile

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import torch
 
 from core.device import choose_device
-from core.errors import BadInput, shown
+from core.errors import BadInput, naming, shown
 from core.safetensors_file import is_safetensors
 from data import find_images, list_folder
 from engine.cli import Parser, at_least
@@ -153,10 +153,8 @@ def find_map_pictures(opts: argparse.Namespace, config: dict) -> Callable[[str],
         return find
     folder = Path(opts.style_folder)
     parts = {domain: part for domain in 'ab' if (part := folder / f'train{domain.upper()}').is_dir()}
-    try:
+    with naming('--style_folder'):
         found = {domain: list_folder(part) for domain, part in (parts or {'b': folder}).items()}
-    except BadInput as error:
-        raise BadInput(f'--style_folder {error}') from None
 
     def given(domain: str) -> list[Path]:
         if domain not in found:
