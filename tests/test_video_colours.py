@@ -1,6 +1,7 @@
 """Video colours as players show them: matrices with and without tags, HDR; and audio that an edit list removed."""
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,13 @@ def light_of(signal: float, transfer: int) -> float:
         return 10_000 * (max(power - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * power)) ** (16384 / 2610)
     scene = signal ** 2 / 3 if signal <= 0.5 else (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
     return 1000 * scene ** 1.2
+
+
+@pytest.mark.parametrize('bits, said', [(8, False), (10, True)])
+def test_where_pyav_does_not_say_what_is_hdr_a_line_does(bits, said):
+    components = [SimpleNamespace(bits=bits, is_luma=number == 0) for number in range(3)]
+    frame = SimpleNamespace(format=SimpleNamespace(components=components), colorspace=1, height=720)
+    assert ('read as SDR' in colours.describe(frame)) == said
 
 
 @pytest.mark.skipif(not hasattr(av.VideoFrame, 'color_trc'), reason='this PyAV does not say the transfer function')

@@ -33,6 +33,9 @@ def describe(frame: 'av.VideoFrame') -> str:
     if is_hdr(frame):
         kind = 'PQ' if _transfer(frame) == PQ else 'HLG'
         return f'HDR ({kind}): converted to the range of SDR; highlights are compressed'
+    if not hasattr(frame, 'color_trc') and any(component.bits > 8 for component in frame.format.components):
+        return ('more than 8 bits, read as SDR: this version of PyAV does not say whether it is HDR; '
+                'pip install --upgrade av')
     if matrix := assumed_matrix(frame):
         name = 'BT.709, as players do from 720 lines on' if matrix == BT709 else 'BT.601, as players do below 720 lines'
         return f'the file does not say how its colours are coded: read as {name}'
