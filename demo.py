@@ -1,16 +1,19 @@
-"""A page in the browser: draw, and see it translated while you draw; sample, keep, blend and look for styles.
+"""Serve the drawing page: draw in the browser and see the translation while you draw; sample, keep and blend styles.
 
-    python demo.py                                                        # the model that comes along
+    python demo.py                                                        # the shipped model
     python demo.py --checkpoint outputs/A/checkpoints/gen_00100000.pt outputs/B/checkpoints/gen_00100000.pt
     python demo.py --config configs/NAME.yaml --checkpoint gen_01000000.pt --style_folder datasets/NAME
 
-It runs on this machine alone, unless --host says otherwise, asks nothing of any other, and keeps no picture: they are
-in memory as long as a request lasts. Needs Gradio: pip install -r requirements/demo.txt.
+The server accepts connections from this machine only, unless --host is given. It makes no request to any other machine
+and stores no image: images are in memory only while a request is processed. It requires Gradio:
+pip install -r requirements/demo.txt.
 
-The style map shows pictures of --style_folder (a folder that holds trainA and trainB, or one of B's pictures), or else
-the map beside the checkpoint (`scripts/draw_style_map.py`), or else the config's training images, where they are there.
+The style map shows the images of --style_folder, which is a folder with trainA and trainB or a folder of images of
+domain B. By default, it is the map file next to the checkpoint (see `scripts/draw_style_map.py`). Without that file, it
+is computed from the training images of the config, if they exist.
 
-A saved PNG says in its text chunks how to make it again; with the saved input, `test.py --style_code` does.
+The text chunks of a saved PNG hold the settings and the `test.py --style_code` command that reproduces the image from
+the saved input.
 """
 from engine.cli import run_command
 from extras.demo.server import main

@@ -1,6 +1,6 @@
-"""Weights and images that any implementation can make again, so that figures of the original can be held against ours.
+"""Weights and images that any implementation can reproduce, to compare the original's numbers with ours.
 
-Each parameter is drawn from a seed made of its own name: where names and shapes agree, so do the weights.
+Each parameter is drawn from a seed that depends on its name, so that equal names and shapes give equal weights.
 """
 import copy
 import zlib
@@ -22,7 +22,7 @@ CONFIG = {
 
 
 def config_with(**changes) -> dict:
-    """The configuration of the figures, with other values; sections are merged."""
+    """The config of the original's numbers, with changed values; sections are merged."""
     config = copy.deepcopy(CONFIG)
     for key, value in changes.items():
         config[key] = {**config[key], **value} if isinstance(value, dict) else value
@@ -30,7 +30,7 @@ def config_with(**changes) -> dict:
 
 
 def fill(network: torch.nn.Module, name: str) -> None:
-    """Give every entry of the state_dict the values that belong to its name and shape."""
+    """Fill every entry of the state_dict with values that depend on its name and shape."""
     network.load_state_dict({key: torch.from_numpy(_values(f'{name}.{key}', tuple(value.shape))).to(value.dtype)
                              for key, value in network.state_dict().items()})
 
@@ -53,7 +53,7 @@ def _values(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def waves(seed: int, n: int, channels: int, height: int, width: int) -> torch.Tensor:
-    """Smooth images (n, channels, height, width) in [-1, 1]: four waves a channel and a little noise."""
+    """Smooth images (n, channels, height, width) in [-1, 1]: four waves per channel and a little noise."""
     random = np.random.RandomState(seed)
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing='ij')
     images = np.zeros((n, channels, height, width))
@@ -68,7 +68,7 @@ def waves(seed: int, n: int, channels: int, height: int, width: int) -> torch.Te
 
 
 def filled_trainer(trainer_class, config: dict):
-    """A trainer whose networks, VGG included, hold the weights that belong to their names."""
+    """A trainer whose networks, including VGG, are filled with weights that depend on their names."""
     torch.manual_seed(0)
     trainer = trainer_class(config)
     for name in ('gen_a', 'gen_b', 'dis_a', 'dis_b'):
@@ -79,7 +79,7 @@ def filled_trainer(trainer_class, config: dict):
 
 
 def assert_digest(tensor: torch.Tensor, digest: dict, loose: bool = False) -> None:
-    """Hold a tensor against the figures that pin it: shape, mean, mean absolute value, eight values spread over it."""
+    """Compare a tensor with recorded numbers: shape, mean, mean absolute value, and eight values spread over it."""
     assert list(tensor.shape) == digest['shape']
     flat = tensor.detach().double().flatten()
     scale = max(digest['abs'], 1e-3)

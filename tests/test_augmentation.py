@@ -1,4 +1,4 @@
-"""What the discriminators see with `dis.augment`, and the R1 gradient penalty."""
+"""Augmentation of the discriminators' inputs (`dis.augment`), and the R1 gradient penalty."""
 import numpy as np
 import pytest
 import torch
@@ -9,16 +9,16 @@ from core.augmentation import AUGMENT_PARAMS, CHOICES, augment
 from trainer import MUNIT_Trainer, UNIT_Trainer, gradient_penalty
 
 SMALL = {'gen': {'dim': 4, 'n_res': 1, 'mlp_dim': 8}, 'dis': {'dim': 4, 'n_layer': 2, 'num_scales': 2}}
-MIDDLE = torch.full((2, AUGMENT_PARAMS), 0.5)   # brightness as it is, factors of 1, nothing moved
+MIDDLE = torch.full((2, AUGMENT_PARAMS), 0.5)   # no change of brightness, factors of 1, no translation
 
 
 def numbers(**values) -> torch.Tensor:
-    """`MIDDLE` with others: brightness, saturation, contrast, down, right, row, column; for two images."""
+    """`MIDDLE` with changed values of brightness, saturation, contrast, down, right, row or column, for two images."""
     names = ('brightness', 'saturation', 'contrast', 'down', 'right', 'row', 'column')
     return torch.tensor([values.get(name, [0.5, 0.5]) for name in names]).T
 
 
-def test_the_middle_of_every_range_changes_nothing():
+def test_the_neutral_value_of_every_range_changes_nothing():
     x = waves(1, 2, 3, 16, 24)
     torch.testing.assert_close(augment(x, MIDDLE, 'color,translation'), x)
 
@@ -59,7 +59,7 @@ def test_the_gradient_passes_through(kinds):
 
 
 @pytest.mark.parametrize('trainer_cls', [MUNIT_Trainer, UNIT_Trainer])
-def test_real_and_translated_images_are_changed_alike_and_the_generators_learn_through_it(trainer_cls, monkeypatch):
+def test_real_and_translated_images_are_augmented_equally_and_gradients_reach_the_generators(trainer_cls, monkeypatch):
     seen = []
 
     def watched(images, numbers, kinds):
@@ -119,7 +119,7 @@ def test_the_penalty_is_due_once_in_r1_every_iterations_and_counts_for_all_of_th
             torch.testing.assert_close(one - two, 3 * 4.0 / 2 * penalty.grad, atol=1e-4, rtol=1e-3)
 
 
-def test_a_run_with_both_goes_on_where_it_stopped(tmp_path):
+def test_a_run_with_both_resumes_exactly(tmp_path):
     config = config_with(**SMALL)
     config['dis'].update(augment='color,translation,cutout', r1_w=0.1, r1_every=2)
 
@@ -142,12 +142,12 @@ def test_a_run_with_both_goes_on_where_it_stopped(tmp_path):
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_the_first_weights_of_the_discriminators_may_be_larger():
+def test_the_discriminators_can_be_initialized_with_larger_weights():
     def deviation(**dis):
         config = config_with(**SMALL)
         config['dis'].update(dis)
         torch.manual_seed(0)
         return MUNIT_Trainer(config).dis_a.cnns[0][1].conv.weight.std().item()
 
-    assert deviation() == pytest.approx(0.02, rel=0.1)   # the original's, whatever the width
+    assert deviation() == pytest.approx(0.02, rel=0.1)   # as the original, at any width
     assert deviation(init='kaiming') == pytest.approx((2 / (4 * 4 * 4)) ** 0.5, rel=0.1)

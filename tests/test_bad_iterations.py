@@ -1,4 +1,4 @@
-"""An iteration with a number that is not finite changes nothing, wherever the number comes up and in every method."""
+"""An iteration with a value that is not finite changes nothing, wherever the value occurs and in every method."""
 import copy
 
 import pytest
@@ -37,7 +37,7 @@ def iterate(trainer, step: int) -> None:
 
 
 def everything(trainer) -> dict:
-    """All that later iterations depend on, by name."""
+    """Everything that later iterations depend on, by name."""
     pools = {name: pool.content() for name, pool in getattr(trainer, 'pools', {}).items()}
     return dict(tensors({'weights': trainer.state_dict(), 'pools': pools, 'extra': trainer._extra_state(),
                          'clips': {of: clip.memory() for of, clip in trainer.clips.items()},
@@ -72,7 +72,7 @@ def inject(trainer, place: str, value: float, monkeypatch, rng=None) -> None:
         hook = parameter.register_hook(lambda gradient: gradient * value)
         monkeypatch.callbacks.append(hook.remove)
     elif 'activation' in place:
-        layer = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))   # some are not run
+        layer = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))   # one that runs
         hook = layer.register_forward_hook(lambda module, _, output: output * value)
         monkeypatch.callbacks.append(hook.remove)
     else:
@@ -118,7 +118,7 @@ def test_an_iteration_that_is_not_finite_changes_nothing(patches, method, change
 def test_a_first_iteration_that_is_not_finite_leaves_moments_of_zero(patches, method):
     trainer = make(method, {})
     before = copy.deepcopy(trainer.state_dict())
-    second = 'objective' if trainer.steps_first == 'dis' else 'loss of dis'   # so that the other has stepped
+    second = 'objective' if trainer.steps_first == 'dis' else 'loss of dis'   # the other optimizer has stepped
     inject(trainer, second, NAN, patches)
     iterate(trainer, 1)
     cease(patches)
@@ -135,7 +135,7 @@ def test_styles_whose_squares_overflow_do_not_stay_in_the_statistics():
     assert statistics.mean.abs().max() == 0 and statistics.square.isfinite().all()
 
 
-def test_an_update_by_itself_after_a_bad_one_steps(patches):
+def test_a_separate_update_after_a_bad_one_takes_a_step(patches):
     trainer = make('MUNIT', {})
     x_a, x_b = waves(1, 1, 3, 32, 32), waves(2, 1, 3, 32, 32)
     inject(trainer, 'objective', NAN, patches)
@@ -149,7 +149,7 @@ def test_an_update_by_itself_after_a_bad_one_steps(patches):
 
 @pytest.mark.parametrize('bad', [True, False])
 def test_selecting_keeps_every_bit(bad):
-    """What a GPU does: no branch, so it has to be tried here by itself."""
+    """The computation on a GPU, which has no branch; on a CPU it must be called directly."""
     odd = torch.tensor([NAN, float('inf'), -float('inf'), -0.0, 0.0, 1e-45, 3e38])
     now = [odd.clone(), torch.tensor(7), torch.full((3, 2), NAN), torch.randn(2, 3, 4, 4).contiguous(
         memory_format=torch.channels_last)]
@@ -162,7 +162,7 @@ def test_selecting_keeps_every_bit(bad):
         assert torch.equal(found.view(bits), tensor.view(bits))
 
 
-def test_what_is_put_back_stays_where_it_is():
+def test_restored_tensors_are_not_replaced():
     undo, tensor = Undo(), torch.ones(3)
     place = tensor.data_ptr()
     for bad, wanted in ((False, 2), (True, 2)):

@@ -1,4 +1,4 @@
-"""The baselines of table 1: networks against published facts, losses against formulas, and runs that go on exactly.
+"""The baselines of table 1: networks against published facts, losses against formulas, and exact resuming.
 
 Facts: the layer lists of CycleGAN (its section 7.2), pix2pix (section 6.1) and BicycleGAN (section 4), and the counts
 of parameters that the authors' programs print: 11.378 M for nine blocks, 2.765 M for the 70×70 discriminator, 54.414 M
@@ -53,7 +53,7 @@ GEN = {'CycleGAN': {'dim': 4, 'n_res': 1}, 'CycleGANNoise': {'dim': 4}, 'Bicycle
 
 
 def tiny(trainer: str, **changes) -> dict:
-    """A checked config of small networks."""
+    """A checked config with small networks."""
     config = {**yaml.safe_load(yaml.safe_dump(TINY)), 'data_root': 'somewhere', 'gen': dict(GEN[trainer])}
     if trainer != 'BicycleGAN':
         config['pool_size'] = 2
@@ -77,12 +77,12 @@ def count(network: nn.Module) -> int:
 
 
 def conv(inside: int, outside: int, kernel: int) -> int:
-    """Weights and biases of a convolution."""
+    """The number of weights and biases of a convolution."""
     return inside * outside * kernel ** 2 + outside
 
 
 def layers_of(network: nn.Module, *inputs: torch.Tensor) -> list[tuple]:
-    """Every convolution in the order of its use: kind, kernel, stride, channels and side of what comes out."""
+    """All convolutions in the order of execution: kind, kernel, stride, channels and size of the output."""
     found = []
 
     def note(module, _, output):
@@ -99,7 +99,7 @@ def layers_of(network: nn.Module, *inputs: torch.Tensor) -> list[tuple]:
 
 @pytest.fixture
 def meta():
-    """Networks of the full size, of shapes alone."""
+    """Networks of full size on the meta device, which has shapes and no values."""
     with torch.device('meta'):
         yield
 
@@ -145,7 +145,7 @@ CHANNELS = [64, 128, 256, 512, 512, 512, 512, 512]
 
 
 @pytest.mark.parametrize('everywhere', [False, True])
-def test_the_u_net_has_the_published_layers_with_the_code_where_it_belongs(meta, everywhere):
+def test_the_u_net_has_the_published_layers_and_inputs_of_the_code(meta, everywhere):
     gen = UNetGenerator(3, 3, UNET, everywhere).eval()
     found = layers_of(gen, torch.empty(1, 3, 256, 256), torch.empty(1, 8))
     sides = [128, 64, 32, 16, 8, 4, 2, 1]
@@ -167,7 +167,7 @@ def test_the_u_net_has_the_published_layers_with_the_code_where_it_belongs(meta,
 def test_the_u_net_without_a_code_is_the_published_one(meta):
     gen = UNetGenerator(3, 3, {**UNET, 'noise_dim': 0}, False)
     norms = [norm for norm in (*gen.norms_down, *gen.norms_up) if not isinstance(norm, nn.Identity)]
-    # Batch norm has two numbers a channel where instance norm has none, and then no bias but the last layer's.
+    # The published count is with batch norm: two parameters per channel, and no bias except in the last layer.
     biases = sum(p.numel() for name, p in gen.named_parameters() if name.endswith('bias'))
     with_batch_norm = count(gen) - biases + 3 + 2 * sum(norm.num_features for norm in norms)
     assert round(with_batch_norm / 1e6, 3) == 54.414
@@ -186,7 +186,7 @@ def test_bicyclegans_encoder_has_the_published_layers(meta):
     assert count(enc) == by_formula
 
 
-def test_a_halving_block_is_its_formula():
+def test_a_halving_block_computes_its_formula():
     torch.manual_seed(0)
     block = CodeEncoder(3, {'enc_dim': 4, 'enc_res': 1, 'noise_dim': 2}).blocks[0]
     x, f = torch.randn(2, 4, 8, 8), nn.functional
@@ -197,7 +197,7 @@ def test_a_halving_block_is_its_formula():
 
 
 @pytest.mark.parametrize('init, deviation', [('gaussian', 0.02), ('xavier', 0.02 * (2 / (64 * 16 + 64 * 16)) ** 0.5)])
-def test_weights_begin_as_published_and_those_of_transposed_convolutions_too(init, deviation):
+def test_all_weights_are_initialized_as_published(init, deviation):
     torch.manual_seed(0)
     for layer in (nn.Conv2d(64, 64, 4), nn.ConvTranspose2d(64, 64, 4)):
         layer.apply(init_weights(init, 0.02))
@@ -205,7 +205,7 @@ def test_weights_begin_as_published_and_those_of_transposed_convolutions_too(ini
         assert not layer.bias.any()
 
 
-def test_dropout_by_a_seed_hangs_on_that_seed_alone():
+def test_seeded_dropout_depends_only_on_its_seed():
     dropout, x = Dropout(0.5).eval(), torch.ones(2, 4, 16, 16)
     assert torch.equal(dropout(x), x)   # off
     one = dropout(x, [torch.Generator().manual_seed(seed) for seed in (1, 2)])
@@ -220,7 +220,7 @@ def numbered(*numbers: int) -> torch.Tensor:
     return torch.tensor(numbers).float()[:, None, None, None]
 
 
-def test_a_pool_that_fills_stores_and_returns_what_comes():
+def test_a_pool_that_is_not_full_stores_and_returns_its_input():
     pool = ImagePool(3)
     for i in range(3):
         assert pool.swap(numbered(i)).item() == i
@@ -241,7 +241,7 @@ def test_a_full_pool_swaps_half_of_the_time_and_never_loses_or_doubles_an_image(
     assert len(set(held)) == 50
 
 
-def test_a_pool_of_no_size_passes_on_and_a_batch_is_taken_image_by_image():
+def test_an_empty_pool_returns_its_input_and_batches_are_swapped_image_by_image():
     assert ImagePool(0).swap(numbered(7, 8)).flatten().tolist() == [7, 8]
     pool = ImagePool(3)
     assert pool.swap(numbered(1, 2)).flatten().tolist() == [1, 2]
@@ -280,7 +280,7 @@ def test_cyclegans_discriminator_loss_is_halved():
 
 
 @pytest.mark.parametrize('name', BASELINES)
-def test_generators_step_first_and_discriminators_see_what_was_made_before(name):
+def test_generators_step_first_and_discriminators_see_the_translations_before_that_step(name):
     trainer, (x_a, x_b) = make(name), batch(2)
     order, step, made = [], trainer._step, []
     trainer._step = lambda of: (order.append(of), step(of))
@@ -300,7 +300,7 @@ def test_generators_step_first_and_discriminators_see_what_was_made_before(name)
 
 
 @pytest.mark.parametrize('name', BASELINES)
-def test_updates_stand_alone_and_touch_their_own_networks(name):
+def test_updates_work_separately_and_change_only_their_own_networks(name):
     trainer, (x_a, x_b) = make(name), batch(2)
     gen, dis = ([p for network in trainer._parts()[kind].values() for p in network.parameters()]
                 for kind in ('gen', 'dis'))
@@ -318,7 +318,7 @@ def test_an_iteration_that_is_not_finite_changes_nothing():
     assert trainer.bad_steps == 1 and trainer.bad_in_a_row == 1
 
 
-def test_noise_makes_each_call_of_cyclegan_with_noise_another():
+def test_each_call_of_cyclegan_with_noise_differs():
     trainer, (x_a, _) = make('CycleGANNoise', gen={'dim': 4, 'dropout': 0}), batch()
     assert not torch.equal(trainer.into('b', x_a), trainer.into('b', x_a))
     torch.manual_seed(5)
@@ -327,7 +327,7 @@ def test_noise_makes_each_call_of_cyclegan_with_noise_another():
     assert torch.equal(trainer.into('b', x_a), wanted)
 
 
-def test_the_kl_loss_is_the_divergence_summed():
+def test_the_kl_loss_is_the_sum_of_the_divergences():
     mean, log_variance = torch.randn(3, 8), torch.randn(3, 8)
     posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     wanted = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
@@ -354,7 +354,7 @@ def test_bicyclegans_objective_is_its_formula_on_halves():
     assert objective.item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
-def test_the_latent_loss_teaches_the_generator_alone():
+def test_the_latent_loss_trains_only_the_generator():
     off = {'gan_w': 0, 'gan2_w': 0, 'recon_x_w': 0, 'kl_w': 0}
     trainer, (x_a, x_b) = make('BicycleGAN', **off), batch(2)
     _, objective = trainer.gen_losses(x_b, trainer.translate(x_a, x_b))
@@ -379,7 +379,7 @@ def test_each_discriminator_of_bicyclegan_sees_its_half():
         losses_of(*batch(3))
 
 
-def test_the_rate_is_constant_for_half_of_training_and_falls_straight_to_0():
+def test_the_learning_rate_is_constant_for_half_of_training_and_then_falls_linearly_to_0():
     config = tiny('CycleGAN', max_iter=100)
     del config['decay_start'], config['decay_end']
     assert check_config(config, 'CycleGAN') == []
@@ -405,8 +405,8 @@ def test_the_optimizers_are_as_published():
 
 @pytest.mark.parametrize('name', BASELINES)
 @pytest.mark.slow
-def test_networks_that_are_compiled_learn_the_same(name):
-    """aot_eager traces as the compiler does, and leaves out the making of kernels; dropout is off."""
+def test_compiled_networks_learn_the_same(name):
+    """aot_eager traces as the compiler does, without generating kernels; dropout is off."""
     gen = {**GEN[name], 'dropout': 0}
     losses = []
     for compiled in (False, True):
@@ -458,17 +458,17 @@ def test_faults_of_a_baselines_config_are_named(name, changes, said):
 
 @pytest.mark.parametrize('name', BASELINES)
 @pytest.mark.parametrize('size', [32, 48, 64])
-def test_a_config_that_is_sound_can_train(name, size):
+def test_a_valid_config_can_train(name, size):
     config = {**TINY, 'data_root': 'x', 'gen': dict(GEN[name]), 'dis': {'dim': 4}, 'new_size': size,
               'crop_image_height': size, 'crop_image_width': size}
     if check_config(config, name):
-        assert size == 32 and name == 'BicycleGAN'   # two scales of three layers want 48
+        assert size == 32 and name == 'BicycleGAN'   # two scales of three layers need 48
         return
     images = torch.rand(2, 3, size, size)
     assert all(torch.isfinite(loss) for loss in trainer_class(name)(config).update(images, images).values())
 
 
-def test_the_registry_names_classes_that_are_there():
+def test_the_registry_names_existing_classes():
     for name, method in METHODS.items():
         assert trainer_class(name).__name__ == method.trainer.split('.')[-1]
         assert translator_class(name).__name__ == method.translator.split('.')[-1]
@@ -487,11 +487,11 @@ def drawn(tmp_path_factory):
     return root
 
 
-def test_pairs_are_flipped_and_cropped_alike(tmp_path):
+def test_pairs_are_flipped_and_cropped_equally(tmp_path):
     noise = torch.randint(0, 256, (40, 44, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
     for folder in 'ab':
         for i in range(3):
-            path = tmp_path / folder / f'sub{i}' / f'{9 - i if folder == "a" else 7 + i}.png'   # another order
+            path = tmp_path / folder / f'sub{i}' / f'{9 - i if folder == "a" else 7 + i}.png'   # in another order
             path.parent.mkdir(parents=True)
             Image.fromarray(noise + (int(path.stem) if folder == 'a' else int(path.stem))).save(path)
     sets = [ImageDataset(sorted((tmp_path / folder).rglob('*.png')), 3, Transform(0, (32, 32), augment=True))
@@ -507,7 +507,7 @@ def test_pairs_are_flipped_and_cropped_alike(tmp_path):
     assert [part.shape for part in next(pairs.split([torch.zeros(2, 6, 4, 4)]))] == [(2, 3, 4, 4)] * 2
 
 
-def test_a_pair_with_a_broken_file_or_of_two_sizes_is_named_and_passed_over(drawn, tmp_path, capsys):
+def test_a_pair_with_a_broken_file_or_of_two_sizes_is_reported_and_skipped(drawn, tmp_path, capsys):
     for letter in 'AB':
         shutil.copytree(drawn / 'paired' / f'train{letter}', tmp_path / letter)
     (tmp_path / 'B' / '00001.jpg').write_bytes(b'nothing')
@@ -537,7 +537,7 @@ def write(folder, name: str, data, **changes):
     return path
 
 
-def test_folders_that_are_no_pairs_are_refused(drawn, tmp_path, capsys):
+def test_folders_that_are_not_pairs_are_refused(drawn, tmp_path, capsys):
     shutil.copytree(drawn / 'paired', tmp_path / 'data')
     config = write(tmp_path, 'BicycleGAN', tmp_path / 'data')
     arguments = ('--config', config, '--trainer', 'BicycleGAN', '--output_path', tmp_path / 'out', '--device', 'cpu')
@@ -583,8 +583,8 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(runs, drawn, tmp_pat
     assert_same_run(tmp_path, runs[name]['folder'], 8)
 
 
-def test_what_the_pool_holds_is_part_of_that(runs, drawn, tmp_path):
-    """Without its content, or with that of another moment, a resumed run is another one."""
+def test_resuming_restores_the_pool(runs, drawn, tmp_path):
+    """Without the content of the pool, or with that of another iteration, a resumed run differs."""
     name = 'CycleGAN'
     config = write(tmp_path, name, drawn / 'paired')
     arguments = ['--config', str(config), '--trainer', name, '--output_path', str(tmp_path), '--device', 'cpu']
@@ -598,7 +598,7 @@ def test_what_the_pool_holds_is_part_of_that(runs, drawn, tmp_path):
     assert any(not torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
-def test_pictures_of_a_run_are_there_of_the_ways_that_there_are(runs):
+def test_a_run_writes_pictures_for_each_supported_direction(runs):
     for name in BASELINES:
         names = {path.name for path in (runs[name]['folder'] / 'outputs/tiny/images').iterdir()}
         assert {f'gen_a2b_{which}.jpg' for which in ('train_current', 'test_00000004', 'train_00000008')} <= names
@@ -607,7 +607,7 @@ def test_pictures_of_a_run_are_there_of_the_ways_that_there_are(runs):
         assert trainer_class(name).rows_of_sample[1].replace("'", '&#x27;') in page
 
 
-def test_weights_can_be_begun_from_a_checkpoint(runs, drawn, tmp_path):
+def test_training_can_start_from_a_checkpoint(runs, drawn, tmp_path):
     config = write(tmp_path, 'BicycleGAN', drawn / 'paired')
     assert train_command.main(['--config', str(config), '--trainer', 'BicycleGAN', '--output_path', str(tmp_path),
                                '--device', 'cpu', '--max_iter', '1', '--init_from',
@@ -629,7 +629,7 @@ def translator(runs, name: str, a2b: bool = True):
 
 
 @pytest.mark.parametrize('name', BASELINES)
-def test_outputs_hang_on_their_own_style_alone(runs, name):
+def test_outputs_depend_only_on_their_own_style(runs, name):
     model = translator(runs, name)
     assert model.samples
     torch.manual_seed(0)
@@ -678,7 +678,7 @@ def test_cyclegan_without_dropout_has_one_output(runs, drawn, tmp_path):
 
 @pytest.mark.parametrize('size', [(40, 32), (20, 70)])
 @pytest.mark.parametrize('name', BASELINES)
-def test_any_size_comes_out_as_it_went_in(runs, name, size):
+def test_outputs_have_the_size_of_their_inputs(runs, name, size):
     model = translator(runs, name)
     assert model.translate(torch.rand(1, 3, *size), model.draw_styles(1)).shape == (1, 3, *size)
 
@@ -696,7 +696,7 @@ def test_the_commands_translate_and_measure(runs, drawn, tmp_path, capsys, name)
                                  '--output_only'])
     pictures = sorted(path.relative_to(tmp_path / '1') for path in (tmp_path / '1').rglob('*.jpg'))
     assert len(pictures) == 6
-    # JPEG, so that what differs in the last digit may differ by a level.
+    # Written as JPEG, so that a rounding difference can become one level.
     for path in pictures:
         one, two = (np.asarray(Image.open(tmp_path / size / path)).astype(float) for size in '13')
         assert np.abs(one - two).max() <= 3
@@ -706,7 +706,7 @@ def test_the_commands_translate_and_measure(runs, drawn, tmp_path, capsys, name)
     assert ('colour error, guided' in said) == METHODS[name].guided
 
 
-def test_what_a_method_has_not_is_refused(runs, drawn, tmp_path, capsys):
+def test_unsupported_features_of_a_method_are_refused(runs, drawn, tmp_path, capsys):
     def of(name):
         return ('--config', runs[name]['config'], '--trainer', name, '--device', 'cpu', '--checkpoint',
                 runs[name]['checkpoint'], '--output_folder', tmp_path / 'out', '--input',
@@ -728,7 +728,7 @@ def test_what_a_method_has_not_is_refused(runs, drawn, tmp_path, capsys):
 
 # -- UNIT's noise ---------------------------------------------------------------------------------------------------
 
-def test_units_diversity_can_be_drawn_from_its_encoders_noise(tmp_path, capsys):
+def test_unit_can_sample_outputs_with_encoder_noise(tmp_path, capsys):
     from networks import VAEGen
     config = load_config('configs/demo_drawn_small_unit.yaml', 'UNIT')
     config['gen'].update(dim=4, n_res=1)

@@ -46,7 +46,7 @@ def saved(munit, tmp_path):
 
 @pytest.fixture
 def originals(saved):
-    """The same folder as the original leaves it: without a state that holds the files together."""
+    """The same folder as the original writes it, without a state file."""
     (saved / 'state_00000001.pt').unlink()
     states = torch.load(saved / 'optimizer.pt', weights_only=True)
     torch.save({kind: states[kind] for kind in ('gen', 'dis')}, saved / 'optimizer.pt')
@@ -60,14 +60,14 @@ def assert_equal_states(one: dict, two: dict) -> None:
 
 
 def save_legacy(content, path) -> None:
-    """Write a file as PyTorch before 1.6 did."""
+    """Write a file in the format of PyTorch before 1.6."""
     torch.save(content, path, _use_new_zipfile_serialization=False)
 
 
 # -- there and back ---------------------------------------------------------------------------------------------------
 
 @both_trainers
-def test_a_resumed_run_goes_on_bit_for_bit(trainer_class, changes, tmp_path):
+def test_a_resumed_run_is_bit_identical(trainer_class, changes, tmp_path):
     trainer = trained(trainer_class, **changes)
     trainer.save(tmp_path, 1)
     resumed = trainer_class(trainer.config)
@@ -89,16 +89,16 @@ def test_a_snapshot_has_the_originals_layout(munit, saved):
     assert list(torch.load(saved / 'optimizer.pt', weights_only=True))[:2] == ['gen', 'dis']
 
 
-def test_our_optimizer_file_satisfies_the_originals_way_to_resume(saved):
+def test_the_original_can_resume_from_our_optimizer_file(saved):
     fresh = MUNIT_Trainer(config_with())
     parameters = [*fresh.dis_a.parameters(), *fresh.dis_b.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=0.5)
     optimizer.load_state_dict(torch.load(saved / 'optimizer.pt', weights_only=True)['dis'])
-    torch.optim.lr_scheduler.StepLR(optimizer, step_size=100000, gamma=0.5, last_epoch=1)  # asks for initial_lr
+    torch.optim.lr_scheduler.StepLR(optimizer, step_size=100000, gamma=0.5, last_epoch=1)  # requires initial_lr
     assert optimizer.param_groups[0]['lr'] == 0.0001
 
 
-def test_the_newest_snapshot_with_both_networks_is_taken(tmp_path):
+def test_the_newest_snapshot_with_both_networks_is_used(tmp_path):
     for name in ('gen_00000002.pt', 'dis_00000002.pt', 'gen_00000010.pt', 'dis_00000010.pt', 'gen_00000020.pt',
                  'dis_00000030.pt', 'gen_00000040.pt.part', 'dis_00000040.pt', 'gen_best.pt', 'dis_best.pt'):
         (tmp_path / name).touch()
@@ -133,8 +133,8 @@ FULL = OSError(28, 'No space left on device')
 
 
 @pytest.mark.parametrize('killed_at', range(9))
-def test_whenever_saving_ends_a_whole_snapshot_is_taken_up(munit, saved, monkeypatch, killed_at):
-    """Saving fails at the n-th file that is written or renamed; 8 is past the last."""
+def test_a_complete_snapshot_is_resumed_wherever_saving_is_interrupted(munit, saved, monkeypatch, killed_at):
+    """Saving fails at the n-th write or rename of a file; 8 is after the last."""
     trainer = copy.deepcopy(munit)
     iterate(trainer, 5)
     calls = []
@@ -163,13 +163,13 @@ def test_whenever_saving_ends_a_whole_snapshot_is_taken_up(munit, saved, monkeyp
     moments = [o.state[o.param_groups[0]['params'][0]]['exp_avg'] for o in (resumed.gen_opt, wanted.gen_opt)]
     assert torch.equal(*moments)
     assert step == (2 if killed_at >= 6 else 1), calls
-    if killed_at < 6:   # what was renamed is there, what was not is gone
+    if killed_at < 6:   # renamed files exist, temporary files do not
         assert not list(saved.glob('*.part'))
 
 
 @pytest.mark.parametrize('damage', ['other', 'short', 'gone'])
 @pytest.mark.parametrize('kind', ['gen', 'dis', 'state'])
-def test_a_damaged_snapshot_is_passed_over_and_named(munit, saved, capsys, kind, damage):
+def test_a_damaged_snapshot_is_skipped_and_reported(munit, saved, capsys, kind, damage):
     trainer = copy.deepcopy(munit)
     iterate(trainer, 5)
     trainer.save(saved, 2)
@@ -178,7 +178,7 @@ def test_a_damaged_snapshot_is_passed_over_and_named(munit, saved, capsys, kind,
         path.write_bytes((saved / f'{kind}_00000001.pt').read_bytes())
     elif damage == 'short':
         path.write_bytes(path.read_bytes()[:-100])
-    elif kind != 'state':   # without its state, a pair is the original's
+    elif kind != 'state':   # a pair without a state counts as the original's
         path.unlink()
     resumed = MUNIT_Trainer(munit.config)
     if (kind, damage) == ('state', 'gone'):
@@ -189,7 +189,7 @@ def test_a_damaged_snapshot_is_passed_over_and_named(munit, saved, capsys, kind,
     assert 'passed over step 2' in capsys.readouterr().err
 
 
-def test_old_snapshots_go_and_two_states_stay(munit, tmp_path):
+def test_old_snapshots_are_deleted_and_two_states_kept(munit, tmp_path):
     for step in (1, 2, 3, 4):
         munit.save(tmp_path, step)
     assert sorted(path.name for path in tmp_path.glob('state_*')) == ['state_00000003.pt', 'state_00000004.pt']
@@ -200,10 +200,10 @@ def test_old_snapshots_go_and_two_states_stay(munit, tmp_path):
 
 
 @pytest.mark.parametrize('keep', [1, 2])
-def test_what_is_dropped_leaves_nothing_of_itself_behind(munit, tmp_path, keep):
+def test_a_dropped_snapshot_leaves_no_files(munit, tmp_path, keep):
     for step in (1, 2, 3, 4):
         munit.save(tmp_path, step, keep)
-        if step == 3:   # as a kill between two files leaves it
+        if step == 3:   # as after a kill between two files
             (tmp_path / 'gen_00000001.pt').unlink(missing_ok=True)
             (tmp_path / 'dis_00000001.pt').touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
@@ -220,7 +220,7 @@ def test_damaged_newer_snapshots_do_not_push_out_the_one_just_written(munit, tmp
     assert snapshots.newest(tmp_path)[0] == 1 and (tmp_path / 'state_00000001.pt').exists()
 
 
-def test_display_styles_and_counts_go_on(munit, tmp_path):
+def test_display_styles_and_counters_are_restored(munit, tmp_path):
     trainer = copy.deepcopy(munit)
     trainer.progress = {'seed': 5, 'drawn': 17}
     trainer.bad_steps.fill_(3)
@@ -235,8 +235,8 @@ def test_display_styles_and_counts_go_on(munit, tmp_path):
 
 # -- files of older PyTorch -------------------------------------------------------------------------------------------
 
-def test_files_of_pytorch_0_3_load_and_go_on(munit, originals):
-    """The old container, running statistics of instance norms, whole-number steps, ids and few keys of optimizers."""
+def test_files_of_pytorch_0_3_load_and_training_continues(munit, originals):
+    """The old format, running statistics of instance norms, and optimizers with integer steps, ids and few keys."""
     networks = torch.load(originals / 'gen_00000001.pt', weights_only=True)
     for state in networks.values():
         for key in [key for key in state if key.startswith('enc_content') and key.endswith('.conv.weight')]:
@@ -264,7 +264,7 @@ def test_files_of_pytorch_0_3_load_and_go_on(munit, originals):
     assert_equal_states(resumed.state_dict(), modern.state_dict())
 
 
-def test_batch_norms_of_pytorch_0_3_kept_no_counters(tmp_path):
+def test_batch_norms_of_pytorch_0_3_without_counters_load(tmp_path):
     made, fresh = (MUNIT_Trainer(config_with(dis={'norm': 'bn'})) for _ in range(2))
     torch.save({name: {key: value for key, value in dis.state_dict().items() if not key.endswith('batches_tracked')}
                 for name, dis in (('a', made.dis_a), ('b', made.dis_b))}, tmp_path / 'dis.pt')
@@ -284,7 +284,7 @@ def test_files_that_a_gpu_wrote_load_without_one(munit, tmp_path):
 
 
 class PicklerOfPython2(pickle._Pickler):
-    """Pickles texts and ordered dicts as Python 2, with which the original's models were trained, did."""
+    """Pickles strings and ordered dicts as Python 2 did, with which the original's models were trained."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -311,7 +311,7 @@ def test_files_of_python_2_load(munit, tmp_path):
 
 
 class TensorOf03:
-    """Pickles as PyTorch 0.3 pickled a tensor."""
+    """Pickles a tensor as PyTorch 0.3 did."""
 
     def __init__(self, tensor: torch.Tensor):
         self.tensor = tensor
@@ -380,7 +380,7 @@ def test_another_file_is_refused_in_one_line_that_names_it(munit, tmp_path, make
     ('dis_00000001.pt', 'gen', 'this is a discriminator; use gen_XXXXXXXX.pt'),
     ('gen_00000001.pt', 'dis', 'this is a generator of MUNIT; use dis_XXXXXXXX.pt'),
     ('gen_00000001.pt', 'unit', 'this is a generator of MUNIT; .* give --trainer MUNIT')])
-def test_another_kind_of_checkpoint_is_told_apart(munit, saved, found, wanted, words):
+def test_another_kind_of_checkpoint_is_recognized(munit, saved, found, wanted, words):
     networks = {'gen': munit.gen_a, 'dis': munit.dis_a, 'unit': UNIT_Trainer.Generator(3, munit.config['gen'])}
     with pytest.raises(BadInput, match=words):
         load_networks(saved / found, {'a': networks[wanted]})
@@ -484,7 +484,7 @@ def test_the_originals_vgg_file_loads_when_a_trainer_is_made(tmp_path):
     assert losses['loss_gen_vgg_a'] > 0 and losses['loss_gen_vgg_b'] > 0
 
 
-def test_where_the_originals_place_is_empty_torchvisions_cache_is_used(tmp_path, monkeypatch, torchvision_vgg):
+def test_torchvisions_cache_is_used_if_the_originals_vgg_file_is_missing(tmp_path, monkeypatch, torchvision_vgg):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     with pytest.raises(BadInput, match='models/vgg16.weight does not exist'):
@@ -500,12 +500,12 @@ def test_where_the_originals_place_is_empty_torchvisions_cache_is_used(tmp_path,
 @pytest.mark.parametrize('content', [
     {1: 2}, {'conv1_1.weight': 1}, {'features.0.weight': 1}, {'features.x.weight': torch.zeros(1)},
     {'features.0.weight': torch.zeros(()), 'features.0.bias': torch.zeros(64)}])
-def test_odd_entries_are_no_vgg(tmp_path, content):
+def test_unexpected_entries_are_not_accepted_as_vgg(tmp_path, content):
     torch.save(content, tmp_path / 'vgg.pth')
     with pytest.raises(BadInput, match='not VGG-16'):
         load_vgg_weights(Vgg16(), str(tmp_path / 'vgg.pth'))
 
 
-def test_another_networks_weights_are_no_vgg(saved):
+def test_another_networks_weights_are_not_accepted_as_vgg(saved):
     with pytest.raises(BadInput, match='not VGG-16'):
         load_vgg_weights(Vgg16(), str(saved / 'dis_00000001.pt'))

@@ -1,4 +1,4 @@
-"""Style codes as text: kept, given back, refused; and what lies between two of them."""
+"""Style codes as text: written, read and refused; and interpolation between two of them."""
 import math
 
 import numpy as np
@@ -23,7 +23,7 @@ def model(tmp_path_factory) -> dict:
     return make_model(tmp_path_factory.mktemp('model'))
 
 
-def test_codes_come_back_from_text_bit_for_bit(tmp_path):
+def test_codes_are_restored_from_text_bit_for_bit(tmp_path):
     torch.manual_seed(0)
     codes = torch.randn(500, 8, 1, 1) * torch.logspace(-30, 30, 8).view(8, 1, 1)
     write_codes(codes, tmp_path / 'new folder' / 'codes.txt', '--save_styles')
@@ -32,7 +32,7 @@ def test_codes_come_back_from_text_bit_for_bit(tmp_path):
     assert [path.name for path in (tmp_path / 'new folder').iterdir()] == ['codes.txt']
 
 
-def test_a_code_file_may_hold_remarks_and_spaces(tmp_path):
+def test_a_code_file_may_contain_comments_and_spaces(tmp_path):
     path = tmp_path / 'codes.txt'
     path.write_text('# my styles\n1, 2 ,3\n\n4 5 6  # the red one\n')
     assert read_codes(path, 3, '--style_code').flatten(1).tolist() == [[1, 2, 3], [4, 5, 6]]
@@ -67,7 +67,7 @@ def test_files_that_hold_no_codes_are_refused(tmp_path, content, words):
         read_codes(tmp_path, 1, '--style_code')
 
 
-def test_a_code_comes_with_neither_an_example_nor_a_method_without_styles(model, tmp_path, capsys):
+def test_a_code_excludes_an_example_image_and_methods_without_styles(model, tmp_path, capsys):
     given = {'input': model['inputs'] / '0.png', 'output_folder': tmp_path / 'out', 'style_code': GOOD}
     assert '--style' in complaint(capsys, test_command.main, *flags(model, style=model['inputs'] / '1.png', **given))
     unit = config_with(recon_kl_w=0.01, recon_kl_cyc_w=0.01, data_root='nowhere')
@@ -103,13 +103,13 @@ def test_the_style_of_an_example_can_be_kept(model, tmp_path):
     assert (tmp_path / 'one/output000.jpg').read_bytes() == (tmp_path / 'two/output000.jpg').read_bytes()
 
 
-def test_a_code_that_begins_with_a_minus_is_no_flag(model, tmp_path):
+def test_a_code_that_begins_with_a_minus_is_not_a_flag(model, tmp_path):
     test_command.main([*flags(model, output_folder=tmp_path / 'out', input=model['inputs'] / '0.png',
                               save_styles=tmp_path / 'codes.txt'), '--style_code', '-1,2,0,0,0,0,0,.5'])
     assert (tmp_path / 'codes.txt').read_text() == '-1,2,0,0,0,0,0,0.5\n'
 
 
-def test_a_batch_keeps_its_styles_and_takes_them_again(model, tmp_path, capsys):
+def test_a_batch_saves_its_styles_and_reads_them_again(model, tmp_path, capsys):
     given = {'input_folder': model['inputs'], 'num_workers': 0}
     arguments = flags(model, output_folder=tmp_path / 'one', num_style=2, save_styles=tmp_path / 'codes.txt', **given)
     assert 'add --synchronized' in complaint(capsys, test_batch_command.main, *arguments)
@@ -132,7 +132,7 @@ def test_styles_that_cannot_be_saved_are_one_line(model, tmp_path, capsys):
     assert not (tmp_path / 'codes.txt.part').exists() and not list((tmp_path / 'out').iterdir())
 
 
-def test_an_arc_goes_at_an_even_pace_and_keeps_lengths():
+def test_slerp_has_constant_speed_and_keeps_lengths():
     torch.manual_seed(0)
     first, second = torch.randn(2, 8, 1, 1)
     second = second / second.norm() * first.norm()
@@ -145,7 +145,7 @@ def test_an_arc_goes_at_an_even_pace_and_keeps_lengths():
     assert angles == pytest.approx([angles[0]] * 5, rel=1e-3) and angles[0] > 0.1
 
 
-def test_an_arc_between_codes_of_other_lengths_and_without_a_direction():
+def test_slerp_between_codes_of_different_lengths_and_of_zeros():
     first, second = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])
     assert slerp(first, second, 0.5).tolist() == pytest.approx([2 ** 0.5, 2 ** 0.5])   # length 2, half of the angle
     assert slerp(first, torch.zeros(2), 0.5).tolist() == [1.5, 0]

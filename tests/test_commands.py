@@ -1,4 +1,4 @@
-"""The front door: train.py, test.py and test_batch.py as they are called, for a few steps, and what they refuse."""
+"""train.py, test.py and test_batch.py as users call them, for a few iterations, and the errors that they report."""
 import math
 import os
 import re
@@ -32,7 +32,7 @@ def start(command: str, *arguments, **options) -> subprocess.Popen:
 
 
 def call(command: str, *arguments) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of a command in a process of its own."""
+    """Exit status, stdout and stderr of a command in a separate process."""
     process = start(command, *arguments)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
@@ -90,7 +90,7 @@ def translate_arguments(run, out, trainer='MUNIT', **changes):
 # -- train.py ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('trainer', ['MUNIT', 'UNIT'])
-def test_training_ends_well_and_writes_the_originals_files(run, trainer):
+def test_training_finishes_and_writes_the_originals_files(run, trainer):
     status, out, err = run[f'{trainer} result']
     assert status == 0, err
     folder = run['folder'] / 'outputs' / f'small_{trainer}'
@@ -120,7 +120,7 @@ def test_a_picture_of_training_has_a_row_for_each_kind_and_a_column_for_each_ima
             assert picture.size == (3 * 64, rows * 64)
 
 
-def test_the_config_is_kept_with_its_comments_beside_the_outputs(run):
+def test_the_config_is_copied_with_its_comments_to_the_outputs(run):
     text = (run['folder'] / 'outputs' / 'small_MUNIT' / 'config.yaml').read_text()
     assert text == run['MUNIT'].read_text()
 
@@ -154,7 +154,7 @@ def test_a_run_resumes_where_it_ended_and_takes_the_command_lines_values(run, tm
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('num_workers', [0, 1])
 @pytest.mark.slow
-def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data, tmp_path, number, num_workers):
+def test_a_signal_to_all_processes_saves_the_run_and_prints_the_command_to_resume(data, tmp_path, number, num_workers):
     config = config_with(max_iter=100000, data_root=str(data), gen={'n_res': 1}, num_workers=num_workers,
                          snapshot_save_iter=1000, image_display_iter=1)
     path = tmp_path / 'a long name' / 'long.yaml'
@@ -174,7 +174,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_says_how_to_go_on(data,
 
 
 @pytest.mark.slow
-def test_training_passes_over_a_broken_file_and_names_it(run, data, tmp_path):
+def test_training_skips_and_reports_a_broken_file(run, data, tmp_path):
     root = tmp_path / 'data'
     for folder in ('trainA', 'trainB', 'testA', 'testB'):
         for path in (data / folder).iterdir():
@@ -187,7 +187,7 @@ def test_training_passes_over_a_broken_file_and_names_it(run, data, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_on_a_white_image_goes_on(run, tmp_path):
+def test_training_on_a_white_image_continues(run, tmp_path):
     for folder in ('trainA', 'trainB', 'testA', 'testB'):
         (tmp_path / 'data' / folder).mkdir(parents=True)
         Image.new('RGB', (64, 64), 'white').save(tmp_path / 'data' / folder / 'white.png')
@@ -214,7 +214,7 @@ def test_grey_to_colour_trains_and_translates(run, data, tmp_path, capsys):
             assert output.mode == mode
 
 
-def test_all_faults_of_a_config_come_at_once_a_line_each_before_anything_is_made(tmp_path, capsys):
+def test_all_faults_of_a_config_are_reported_at_once_before_anything_is_written(tmp_path, capsys):
     path = tmp_path / 'faulty.yaml'
     path.write_text(yaml.safe_dump(config_with(lr='fast', batch_size=0, data_root=str(tmp_path / 'none'), recon_w=1)))
     with pytest.raises(SystemExit) as exit_info:
@@ -291,7 +291,7 @@ def test_a_guided_translation_has_the_style_of_the_target_domains_encoder(run, t
         wanted = target.decode(source.encode(x)[0], target.encode(style)[1])[0]
         wrong = target.decode(source.encode(x)[0], source.encode(style)[1])[0]
     found = torch.from_numpy(np.array(Image.open(tmp_path / 'out' / 'output000.jpg'))).permute(2, 0, 1) / 127.5 - 1
-    assert (found - wanted).abs().mean() < 0.5 * (found - wrong).abs().mean()   # the rest of it is JPEG's
+    assert (found - wanted).abs().mean() < 0.5 * (found - wrong).abs().mean()   # JPEG causes the rest
 
 
 def test_a_seed_means_the_same_styles(run, tmp_path):
@@ -303,14 +303,14 @@ def test_a_seed_means_the_same_styles(run, tmp_path):
 
 
 @pytest.mark.parametrize('size', [(64, 64), (50, 33), (127, 64), (9, 3), (1, 1)])
-def test_any_size_comes_out_as_it_went_in(run, tmp_path, size):
+def test_outputs_have_the_size_of_their_inputs(run, tmp_path, size):
     save_noise(tmp_path / 'in.png', size)
     test_command.main(translate_arguments(run, tmp_path / 'out', input=tmp_path / 'in.png', new_size=0, num_style=1))
     with Image.open(tmp_path / 'out' / 'output000.jpg') as output:
         assert output.size == size
 
 
-def test_the_configs_new_size_is_the_shorter_side_unless_told_otherwise(run, tmp_path):
+def test_the_configs_new_size_is_the_shorter_side_by_default(run, tmp_path):
     save_noise(tmp_path / 'in.png', (80, 40))
     for new_size, wanted in ((None, (128, 64)), (32, (64, 32))):
         changes = {} if new_size is None else {'new_size': new_size}
@@ -483,7 +483,7 @@ def test_both_scores_are_printed(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     scores = dict(re.findall(r'^(.*Inception Score): (.*)$', printed, re.M))
     assert set(scores) == {'Inception Score', 'Conditional Inception Score'}
-    # Of a single input's outputs, both take the same mean.
+    # With a single input, both scores use the same mean.
     assert float(scores['Inception Score']) == pytest.approx(float(scores['Conditional Inception Score']))
     assert float(scores['Inception Score']) >= 1
     without_exponent = [float(text) for text in re.findall(r'without exponent: (.*)$', printed, re.M)]
@@ -492,12 +492,12 @@ def test_both_scores_are_printed(run, tmp_path, capsys):
 
 
 def images_in(folder: Path) -> dict[str, np.ndarray]:
-    """The pictures in a folder and its subfolders, as numbers that may be subtracted."""
+    """The pixels of the pictures in a folder and its subfolders, as signed integers."""
     return {path.name: np.array(Image.open(path)).astype(int) for path in sorted(folder.rglob('*')) if path.is_file()}
 
 
 def old_way(run, tmp_path, folder: Path, num_style: int, normalize: bool) -> dict[str, bytes]:
-    """What test_batch.py wrote before it knew batches: the files' bytes, one image at a time, seed 1."""
+    """The bytes of the files that test_batch.py wrote before it had batches: one image at a time, seed 1."""
     from data import Transform, read_image
     from networks import AdaINGen
     gens = {name: AdaINGen(3, yaml.safe_load(run['MUNIT'].read_text())['gen']).eval() for name in 'ab'}
@@ -521,7 +521,7 @@ def old_way(run, tmp_path, folder: Path, num_style: int, normalize: bool) -> dic
 
 @pytest.mark.parametrize('normalize', [False, True])
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_one_by_one_the_files_are_those_of_before_batches_byte_for_byte(run, tmp_path, num_workers, normalize):
+def test_outputs_one_by_one_are_byte_identical_to_earlier_versions(run, tmp_path, num_workers, normalize):
     for i in range(4):
         save_noise(tmp_path / 'in' / f'{i}.jpg', seed=i)
     test_batch_command.main([
@@ -535,7 +535,7 @@ def test_one_by_one_the_files_are_those_of_before_batches_byte_for_byte(run, tmp
 
 
 @pytest.mark.parametrize('flags', [[], ['--normalize'], ['--synchronized']])
-def test_batches_of_mixed_sizes_are_what_one_by_one_gives(run, tmp_path, flags):
+def test_batches_of_mixed_sizes_equal_translation_one_by_one(run, tmp_path, flags):
     for i, size in enumerate([(64, 64), (40, 30), (64, 64), (50, 33), (64, 64), (40, 30), (64, 64), (7, 90)]):
         save_noise(tmp_path / 'in' / f'{i}.png', size, seed=i)
     for name, batch_size in (('one', 1), ('many', 3)):
@@ -544,11 +544,11 @@ def test_batches_of_mixed_sizes_are_what_one_by_one_gives(run, tmp_path, flags):
     for folder in ('one', 'one_00', 'one_01'):
         one, many = images_in(tmp_path / folder), images_in(tmp_path / folder.replace('one', 'many'))
         assert one.keys() == many.keys() and len(one) == 8
-        assert all(np.abs(one[key] - many[key]).max() <= 1 for key in one)   # of 255: where rounding tips over
+        assert all(np.abs(one[key] - many[key]).max() <= 1 for key in one)   # of 255: rounding to another level
     assert np.abs(images_in(tmp_path / 'one_00')['0.png'] - images_in(tmp_path / 'one_01')['0.png']).max() > 1
 
 
-def test_batches_fill_up_within_a_size_and_hold_few():
+def test_batches_contain_one_size_and_are_limited():
     def image(position: int, side: int):
         return test_batch_command.Input(position, Path(), None, torch.empty(3, side, side))
 
@@ -608,7 +608,7 @@ def test_a_translation_that_cannot_be_written_is_one_line(run, tmp_path, capsys)
 @pytest.mark.slow
 def test_ctrl_c_ends_a_batch_at_once(run, tmp_path):
     save_noise(tmp_path / 'in' / '0.png', (400, 400))
-    for i in range(1, 400):   # enough to be in the midst of them, however slow this process is
+    for i in range(1, 400):   # enough that the signal arrives before the last one, however slow this process is
         os.link(tmp_path / 'in' / '0.png', tmp_path / 'in' / f'{i}.png')
     arguments = translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=4, new_size=0,
                                     batch_size=2)
@@ -621,12 +621,12 @@ def test_ctrl_c_ends_a_batch_at_once(run, tmp_path):
     assert process.returncode == 130, err
     assert 'Traceback' not in err and 'translated' not in out
     assert len(list(tmp_path.glob('out_00/*'))) < 400
-    for path in tmp_path.glob('out_*/*.png'):   # what is there is whole
+    for path in tmp_path.glob('out_*/*.png'):   # existing files are complete
         Image.open(path).load()
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'tf32', 'bf16'])
-def test_precision_is_taken_by_both_commands(run, tmp_path, precision):
+def test_both_commands_accept_precision(run, tmp_path, precision):
     save_noise(tmp_path / 'in' / 'one.png')
     try:
         test_batch_command.main(translate_arguments(run, tmp_path / 'out', input_folder=tmp_path / 'in', num_style=1,

@@ -1,4 +1,4 @@
-"""Configs: the shipped ones and the original's load, every fault is found, size rules agree with the networks."""
+"""Configs: the shipped ones and the original's load, all faults are found, and size rules match the networks."""
 import itertools
 from pathlib import Path
 
@@ -29,7 +29,7 @@ STANDARD = {
 
 
 def config(**changes) -> dict:
-    """A sound config; None as a value takes the key away."""
+    """A valid config with changes; the value None removes a key."""
     made = {**config_with(data_root='somewhere'), **changes}
     return {key: value for key, value in made.items() if value is not None}
 
@@ -66,7 +66,7 @@ def test_a_sound_config_has_no_faults_and_later_keys_get_their_defaults():
 
 
 @pytest.mark.parametrize('text, value', [('1e-4', 1e-4), ('1.0e-4', 1e-4), ('"0.0001"', 1e-4), ('1', 1)])
-def test_numbers_are_taken_as_their_writer_meant_them(tmp_path, text, value):
+def test_numbers_are_read_as_intended(tmp_path, text, value):
     (tmp_path / 'c.yaml').write_text(yaml.safe_dump(config(lr=None, max_iter=None)) + f'lr: {text}\nmax_iter: 1e6\n')
     loaded = load_config(tmp_path / 'c.yaml')
     assert loaded['lr'] == value and loaded['max_iter'] == 1000000 and isinstance(loaded['max_iter'], int)
@@ -129,7 +129,7 @@ def test_all_faults_come_at_once():
     assert [line.split(':')[0] for line in found] == ['recon_z_w', 'batch_size', 'init', 'lr', 'gen.dim', 'gen.activ']
 
 
-def test_sizes_are_checked_beside_faults_that_do_not_concern_them():
+def test_sizes_are_checked_despite_unrelated_faults():
     found = faults(lr='fast', crop_image_height=66, recon_z_w=1, display_size=0, gen={**config()['gen'], 'depth': 1})
     assert [line.split(':')[0] for line in found] == ['recon_z_w', 'display_size', 'lr', 'gen.depth',
                                                       'crop_image_height']
@@ -178,7 +178,7 @@ def test_a_data_root_from_the_command_line_takes_the_place_of_lists(tmp_path):
     (b'', 'holds no "key: value" lines'), (b'- 1\n- 2\n', 'holds no "key: value" lines'), (b'just text', 'holds no'),
     (b'a: [1', 'not a YAML file'), (b'a: b: c', 'not a YAML file'), (b'\xff\xfe\xfa', 'not a YAML file'),
     (b'a: !!python/object/apply:os.system [true]', 'not a YAML file')])
-def test_what_is_no_config_is_refused_in_one_line(tmp_path, content, words):
+def test_a_file_that_is_not_a_config_is_refused_in_one_line(tmp_path, content, words):
     (tmp_path / 'c.yaml').write_bytes(content)
     with pytest.raises(BadInput, match=words) as error:
         load_config(tmp_path / 'c.yaml')
@@ -194,7 +194,7 @@ def made_data(folder: Path) -> Path:
     return folder
 
 
-def test_data_that_is_there_is_no_fault(tmp_path):
+def test_existing_data_is_not_a_fault(tmp_path):
     assert check_config(config(data_root=str(made_data(tmp_path / 'data'))), data=True) == []
 
 
@@ -224,7 +224,7 @@ def test_missing_vgg_weights_are_a_fault_only_where_they_are_needed(tmp_path):
 # -- the size rules against the networks themselves -------------------------------------------------------------------
 
 def runs(network: torch.nn.Module, *shape: int) -> bool:
-    """Whether a training forward of images of this shape works, and gives reconstructions of it."""
+    """Whether a forward pass in training mode reconstructs images of this shape."""
     images = torch.rand(shape)
     try:
         output = network.train()(images)

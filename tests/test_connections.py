@@ -1,4 +1,4 @@
-"""Connections to the drawing page that ask for nothing, or never finish: they go, and the rest is served meanwhile."""
+"""Connections to the drawing page that send nothing or never finish are closed, and do not block others."""
 import http.client
 import socket
 import threading
@@ -23,10 +23,10 @@ HALF_OPEN = {
 
 @pytest.fixture
 def server(monkeypatch):
-    """Port and registry of a server that reads what is posted to it."""
+    """Port and connection registry of a server that reads request bodies."""
     import uvicorn
-    monkeypatch.setattr(bounds, 'SECONDS_TO_ASK', 0.6)
-    monkeypatch.setattr(bounds, 'SECONDS_TO_FINISH', 1.2)
+    monkeypatch.setattr(bounds, 'HEADERS_TIMEOUT', 0.6)
+    monkeypatch.setattr(bounds, 'RESPONSE_TIMEOUT', 1.2)
 
     async def app(scope, receive, send):
         more = scope['method'] == 'POST'
@@ -52,7 +52,7 @@ def server(monkeypatch):
 
 
 def ask(port: int) -> tuple[int, float]:
-    """Status of a request, and the seconds that it took."""
+    """The status of a request, and its duration in seconds."""
     begin = time.monotonic()
     connection = http.client.HTTPConnection('127.0.0.1', port, timeout=10)
     connection.request('GET', '/')
@@ -72,7 +72,7 @@ def is_closed(opened: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize('sent', HALF_OPEN.values(), ids=HALF_OPEN)
-def test_150_half_open_connections_lock_nobody_out_and_go(server, sent):
+def test_150_half_open_connections_block_nobody_and_are_closed(server, sent):
     port, connections = server
     opened = []
     for _ in range(150):
@@ -89,7 +89,7 @@ def test_150_half_open_connections_lock_nobody_out_and_go(server, sent):
         one.close()
 
 
-def test_a_head_that_trickles_is_cut_off(server):
+def test_a_slow_request_header_is_cut_off(server):
     port, _ = server
     with socket.create_connection(('127.0.0.1', port)) as opened:
         begin = time.monotonic()
@@ -115,7 +115,7 @@ def test_a_second_request_of_a_connection_has_its_own_time(server):
 
 
 class Opened:
-    """What stands for a connection where there is no server."""
+    """A stand-in for a connection without a server."""
 
     def __init__(self):
         self.aborted, self.transport = False, self
@@ -124,17 +124,17 @@ class Opened:
         self.aborted = True
 
 
-def test_the_one_that_waits_longest_goes_and_those_that_are_answered_stay():
+def test_the_longest_idle_connection_is_closed_and_active_ones_stay():
     connections = Connections(4, 3)
     one, two, three, four = others = [Opened() for _ in range(4)]
     for opened in others:
         assert connections.admit(opened, 'a' if opened is not four else 'b')
-        connections.wait(opened)
+        connections.start_waiting(opened)
     connections.waiting.pop(one)                     # it is being answered
     assert connections.admit(Opened(), 'a') and [opened.aborted for opened in others] == [False, True, False, False]
     for opened in list(connections.waiting):
         connections.waiting.pop(opened)
     assert not connections.admit(Opened(), 'a')      # all of its address are being answered
     assert not connections.admit(Opened(), 'c')      # and so are all
-    connections.wait(four)
+    connections.start_waiting(four)
     assert connections.admit(Opened(), 'c') and four.aborted and len(connections.open) == 4

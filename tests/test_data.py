@@ -163,7 +163,7 @@ def test_float_files_hold_values_from_0_to_1(tmp_path):
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P'])
-def test_what_is_transparent_is_white(tmp_path, mode):
+def test_transparent_pixels_become_white(tmp_path, mode):
     image = RGB.convert('RGBA')
     image.putalpha(0)
     image = image.convert(mode)
@@ -171,13 +171,13 @@ def test_what_is_transparent_is_white(tmp_path, mode):
     assert np.asarray(read_image(save(image, tmp_path / 'a.png', **options), 3)).min() == 255
 
 
-def test_half_transparent_lies_over_white(tmp_path):
+def test_transparency_is_composited_on_white(tmp_path):
     found = read_image(save(Image.new('RGBA', (4, 4), (0, 100, 200, 51)), tmp_path / 'a.png'), 3)
     assert found.getpixel((0, 0)) == pytest.approx((204, 224, 244), abs=1)
 
 
 @pytest.mark.parametrize('name', ['a.png', 'a.jpg'])
-def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, name):
+def test_exif_orientation_is_applied(tmp_path, name):
     exif = Image.Exif()
     exif[0x0112] = 6
     found = np.asarray(read_image(save(RGB, tmp_path / name, exif=exif), 3), np.float32)
@@ -185,7 +185,7 @@ def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, name):
     assert np.abs(found - np.rot90(np.asarray(RGB), -1)).mean() < (8 if name == 'a.jpg' else 1e-6)
 
 
-def test_a_photo_whose_exif_block_is_garbage_is_read_all_the_same(tmp_path):
+def test_a_photo_with_an_invalid_exif_block_is_read(tmp_path):
     path = save(RGB, tmp_path / 'a.jpg', exif=b'Exif\0\0MM\0*\0\0\0\x08\xff\xff' + b'\xaa' * 50)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter('always')
@@ -193,13 +193,13 @@ def test_a_photo_whose_exif_block_is_garbage_is_read_all_the_same(tmp_path):
     assert not heard
 
 
-def test_of_an_animation_the_first_picture_is_taken(tmp_path):
+def test_the_first_frame_of_an_animation_is_read(tmp_path):
     path = save(RGB, tmp_path / 'a.webp', save_all=True, append_images=[Image.new('RGB', RGB.size)], lossless=True)
     assert np.array_equal(np.asarray(read_image(path, 3)), np.asarray(RGB))
 
 
 def broken_files(folder: Path) -> dict[str, Path]:
-    """One file of each way to be broken."""
+    """A file for each way in which images are broken."""
     whole = {ending: save(RGB, folder / f'whole.{ending}').read_bytes() for ending in ('jpg', 'png')}
     contents = {'short.jpg': whole['jpg'][:700], 'short.png': whole['png'][:700],
                 'empty.png': b'', 'text.jpg': b'hello'}
@@ -238,7 +238,7 @@ def test_the_shorter_side_is_resized_bilinearly_and_values_go_from_minus_1_to_1(
 
 @pytest.mark.parametrize('size', [(60, 40), (40, 60), (33, 47), (128, 31), (7, 90)])
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'F'])
-def test_the_recipe_is_torchvisions(size, mode):
+def test_transforms_equal_torchvisions(size, mode):
     from torchvision import transforms
     image = RGB.resize(size).convert('L' if mode == 'F' else mode)
     image = Image.fromarray(np.asarray(image, np.float32) / 255) if mode == 'F' else image
@@ -299,7 +299,7 @@ def test_a_white_image_has_usable_gradients_only_when_dithered(dithered):
 # -- streams ----------------------------------------------------------------------------------------------------------
 
 def numbered_set(folder: Path, count: int, name='set') -> ImageDataset:
-    """Images whose grey value is their number; as tensors, all pixels hold it, up to the dither."""
+    """A data set of images whose grey value is their index, up to the dither."""
     for i in range(count):
         save(Image.new('L', (4, 4), 10 * i), folder / name / f'{i}.png')
     return ImageDataset(list_folder(folder / name), 1, Transform())
@@ -344,7 +344,7 @@ def augmented_set(folder: Path, cache: str = 'none') -> ImageDataset:
 
 
 @pytest.mark.parametrize('error', [ConnectionResetError(104, 'Connection reset by peer'), EOFError()])
-def test_a_worker_that_ends_while_it_hands_a_batch_over_is_told_as_any_other(tmp_path, monkeypatch, error):
+def test_a_worker_that_dies_while_sending_a_batch_is_reported(tmp_path, monkeypatch, error):
     def broken(*_, **__):
         yield torch.zeros(1)
         raise error
@@ -380,7 +380,7 @@ def test_a_cache_keeps_what_fits(tmp_path):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_batches_go_on_over_the_end_of_a_round(tmp_path, num_workers):
+def test_batches_continue_across_epochs(tmp_path, num_workers):
     batches = stream(numbered_set(tmp_path, 5), EndlessBatches(5, 3, seed=0), num_workers)
     found = [number for batch in itertools.islice(batches, 5) for number in numbers(batch)]
     assert sorted(found[:5]) == sorted(found[5:10]) == sorted(found[10:]) == [0, 1, 2, 3, 4]
@@ -391,7 +391,7 @@ def test_a_batch_may_be_larger_than_the_set(tmp_path):
     assert batch.shape == (5, 1, 4, 4) and set(numbers(batch)) == {0, 1}
 
 
-def test_the_larger_of_two_sets_is_used_up_too(tmp_path):
+def test_all_images_of_the_larger_set_are_used(tmp_path):
     streams = [stream(numbered_set(tmp_path, count, str(count)), EndlessBatches(count, 1, seed=0), 0)
                for count in (2, 7)]
     pairs = list(itertools.islice(zip(*streams, strict=True), 7))
@@ -409,7 +409,7 @@ def test_a_broken_file_is_named_once_and_another_takes_its_place(tmp_path, capfd
     assert dataset.broken.tolist() == [False, True, False, False]
 
 
-def test_a_set_without_one_good_file_is_refused(tmp_path):
+def test_a_set_without_a_readable_file_is_refused(tmp_path):
     with pytest.raises(BadInput, match='none of its 4 images can be read'):
         ImageDataset(list(broken_files(tmp_path).values()), 3, Transform())[2]
 
@@ -434,7 +434,7 @@ def test_shown_images_are_the_same_each_time_and_start_again_where_there_are_few
     assert torch.equal(images[0], images[2]) and torch.equal(images, first_images(dataset, 3))
 
 
-def test_a_shown_test_image_has_a_size_that_comes_back_from_the_networks(tmp_path):
+def test_a_displayed_test_image_has_a_size_that_the_networks_preserve(tmp_path):
     assert display_set({**data_config(tmp_path), 'new_size': 38}, 'test', 'a')[0].shape == (3, 36, 36)
 
 

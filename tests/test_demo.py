@@ -1,4 +1,4 @@
-"""demo.py: the model's side without a browser, what its server lets through, and the page in a headless Chromium."""
+"""demo.py: the model without a browser, the requests that its server accepts, and the page in headless Chromium."""
 import asyncio
 import base64
 import contextlib
@@ -92,7 +92,7 @@ def test_translations_are_those_of_the_translator(model, tmp_path, way, mode):
     assert not np.array_equal(pixels(found[0]), pixels(found[1]))
 
 
-def test_a_picture_that_was_made_small_once_stays_as_it_is(model):
+def test_a_picture_that_was_resized_once_is_not_resized_again(model):
     for way in ('a2b', 'b2a'):
         small = model.content(file_of((300, 200), form='JPEG'), way, 128)
         assert Image.open(io.BytesIO(small)).size == (192, 128)
@@ -100,7 +100,7 @@ def test_a_picture_that_was_made_small_once_stays_as_it_is(model):
 
 
 @pytest.mark.parametrize('way', ['a2b', 'b2a'])
-def test_the_command_in_a_saved_picture_makes_it_again(model, tmp_path, monkeypatch, way):
+def test_the_command_in_a_saved_picture_reproduces_it(model, tmp_path, monkeypatch, way):
     given = file_of((90, 70), seed=3)
     style = model.sample(way, 7, 5)[2]
     size = model.sizes(way)[-1]
@@ -117,7 +117,7 @@ def test_the_command_in_a_saved_picture_makes_it_again(model, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     test_command.main([*words[2:], '--device', 'cpu'])
     made, again = pixels(saved), pixels(tmp_path / 'outputs' / 'output000.jpg')
-    assert made.shape == again.shape and np.abs(made - again).mean() < 4   # what JPEG takes from noise
+    assert made.shape == again.shape and np.abs(made - again).mean() < 4   # the loss of JPEG on noise
     monkeypatch.setattr(test_command, 'write_output', lambda pixels, path: written.update({path.name: pixels}))
     written = {}
     test_command.main([*words[2:], '--device', 'cpu'])
@@ -126,7 +126,7 @@ def test_the_command_in_a_saved_picture_makes_it_again(model, tmp_path, monkeypa
     name, call = text['Style'].removeprefix('sampled: ').split(' of test.py ')
     words[2:] = [word for word in words[2:] if not word.startswith('--style_code')]
     test_command.main([*words[2:], '--device', 'cpu', *call.split()])
-    assert np.abs(made - written[f'{name}.jpg'].squeeze(2).numpy()).max() <= 1   # five together are rounded otherwise
+    assert np.abs(made - written[f'{name}.jpg'].squeeze(2).numpy()).max() <= 1   # batches round differently
 
 
 def test_samples_styles_of_pictures_and_blends_are_those_of_the_commands(model, tiny, tmp_path):
@@ -144,10 +144,10 @@ def test_samples_styles_of_pictures_and_blends_are_those_of_the_commands(model, 
 @pytest.mark.parametrize('words, call', [
     ('cannot be read as an image (not an image)', lambda model: model.content(b'no picture', 'a2b', 64)),
     ('cannot be read as an image', lambda model: model.style_of(file_of()[:500], 'a2b')),
-    ('at most 4 to 1', lambda model: model.content(file_of((330, 80)), 'a2b', 64)),
-    ('the sizes are 64, 128', lambda model: model.content(file_of(), 'a2b', 100)),
-    ('the sizes are', lambda model: model.translate(file_of(), 'a2b', True, [CODE])),
-    ('no other way', lambda model: model.translate(file_of(), ['a2b'], 64, [CODE])),
+    ('at most 4 times', lambda model: model.content(file_of((330, 80)), 'a2b', 64)),
+    ('must be one of 64, 128', lambda model: model.content(file_of(), 'a2b', 100)),
+    ('the size must be', lambda model: model.translate(file_of(), 'a2b', True, [CODE])),
+    ('only translates', lambda model: model.translate(file_of(), ['a2b'], 64, [CODE])),
     ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [CODE[:7]])),
     ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [[*CODE[:7], float('nan')]])),
     ('8 numbers', lambda model: model.translate(file_of(), 'a2b', 64, [[*CODE[:7], '1']])),
@@ -160,7 +160,7 @@ def test_samples_styles_of_pictures_and_blends_are_those_of_the_commands(model, 
     ('from 0 to 1', lambda model: model.blend(CODE, CODE, float('nan'))),
     ('8 numbers', lambda model: model.blend(CODE, {}, 0.5)),
 ])
-def test_what_does_not_fit_is_refused_in_a_line(model, words, call):
+def test_invalid_values_are_refused_in_one_line(model, words, call):
     assert words in refusal(call, model)
 
 
@@ -171,7 +171,7 @@ def test_large_pictures_are_refused_before_they_are_decoded(tiny):
     assert small.content(file_of((70, 70)), 'a2b', 64)
 
 
-def test_bicyclegan_goes_one_way(tmp_path):
+def test_bicyclegan_has_one_direction(tmp_path):
     path = ROOT / 'configs' / 'demo_drawn_small_bicyclegan.yaml'
     config = load_config(path, 'BicycleGAN')
     networks = translator_class('BicycleGAN').networks(config, 'BicycleGAN')
@@ -183,7 +183,7 @@ def test_bicyclegan_goes_one_way(tmp_path):
     assert len(model.style_of(file_of(), 'a2b')['style']) == model.style_length
     saved = model.save(file_of(), 'a2b', size, model.sample('a2b', 1, 1)[0])
     assert '--trainer BicycleGAN' in Image.open(io.BytesIO(saved)).text['Command']
-    assert 'and no other way' in refusal(model.translate, file_of(), 'b2a', size, model.sample('a2b', 1, 1))
+    assert 'only translates a2b' in refusal(model.translate, file_of(), 'b2a', size, model.sample('a2b', 1, 1))
 
 
 @pytest.mark.parametrize('form', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'BMP', 'GIF'])
@@ -205,7 +205,7 @@ def test_the_scans_of_a_jpeg_in_memory_are_counted():
 # The map
 # ---------------------------------------------------------------------------------------------------------------------
 
-def test_a_map_is_the_plane_of_the_folders_styles_and_fits_its_checkpoint_alone(model, tmp_path):
+def test_a_map_is_the_plane_of_the_folders_styles_and_is_valid_only_for_its_checkpoint(model, tmp_path):
     for i in range(5):
         save_noise(tmp_path / 'b' / f'{i}.png', seed=i)
     (tmp_path / 'b' / 'broken.png').write_bytes(b'')
@@ -226,13 +226,13 @@ def test_a_map_is_the_plane_of_the_folders_styles_and_fits_its_checkpoint_alone(
     read, why = style_map.read_map(checkpoint, 'b', 8, lambda: 'its digest')
     assert not why and {**made, 'checkpoint': 'its digest'} == read
     assert style_map.read_map(checkpoint, 'a', 8, lambda: 'its digest') == (None, '')
-    assert 'of another checkpoint' in style_map.read_map(checkpoint, 'b', 8, lambda: 'other')[1]
+    assert 'belongs to another checkpoint' in style_map.read_map(checkpoint, 'b', 8, lambda: 'other')[1]
     for content in ('', '[]', '{', json.dumps({**read, 'picture': 0, 'mean': [1, 2]})):
         written[0].write_text(content)
         assert 'cannot be read' in style_map.read_map(checkpoint, 'b', 8, lambda: 'its digest')[1]
 
 
-def test_maps_are_made_of_what_is_found_and_the_page_is_told_why_not(model, tmp_path):
+def test_maps_are_made_from_the_images_found_and_the_page_shows_why_not(model, tmp_path):
     for i in range(3):
         save_noise(tmp_path / 'trainB' / f'{i}.png', seed=i)
     opts = demo_server.parse_arguments(['--style_folder', str(tmp_path)])
@@ -241,14 +241,14 @@ def test_maps_are_made_of_what_is_found_and_the_page_is_told_why_not(model, tmp_
                           threading.Lock(), demo_server.find_map_pictures(opts, model.config))
     assert maps.states == {'a': {'done': 0, 'of': 0}, 'b': {'done': 0, 'of': 0}}
     maps._make()
-    assert maps.states['b']['map']['images'] == 3 and maps.states['a'] == {'why': '--style_folder holds no trainA'}
+    assert maps.states['b']['map']['images'] == 3 and maps.states['a'] == {'why': '--style_folder contains no trainA'}
     json.dumps(maps.states)
     find = demo_server.find_map_pictures(demo_server.parse_arguments([]), model.config)
     assert 'not on this machine' in refusal(find, 'b')
 
 
 @pytest.mark.parametrize('domain', ['a', 'b'])
-def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
+def test_the_shipped_map_belongs_to_the_shipped_model(domain):
     digest = hashlib.sha256(demo_server.SHIPPED.read_bytes()).hexdigest()
     made, why = style_map.read_map(demo_server.SHIPPED, domain, 8, lambda: digest)
     assert made and not why and made['images'] == 915
@@ -257,7 +257,7 @@ def test_the_map_that_comes_along_is_of_the_model_that_does(domain):
                       load_config(demo_server.SHIPPED_CONFIG, 'MUNIT'), torch.device('cpu'))
     axes, mean, middle = (torch.tensor(made[key]) for key in ('axes', 'mean', 'middle'))
     assert torch.allclose(axes @ axes.T, torch.eye(2), atol=1e-5)
-    for name in demo_server.EXAMPLES[domain]:   # other drawings of the same kind lie on it
+    for name in demo_server.EXAMPLES[domain]:   # the map contains other drawings of the same kind
         style = model.style_of((ROOT / 'inputs' / name).read_bytes(), {'b': 'a2b', 'a': 'b2a'}[domain])['style']
         assert ((axes @ (torch.tensor(style) - mean) - middle).abs() < made['side'] / 2).all()
 
@@ -283,7 +283,7 @@ def test_a_checkpoint_brings_its_config_from_its_run_or_its_name(tiny, tmp_path)
     (run / 'checkpoints').mkdir(parents=True)
     checkpoint = run / 'checkpoints' / 'gen_00000001.pt'
     shutil.copy(tiny['checkpoint'], checkpoint)
-    assert demo_server.config_file_of(str(checkpoint)) == demo_server.beside_here(demo_server.SHIPPED_CONFIG)
+    assert demo_server.config_file_of(str(checkpoint)) == demo_server.display_path(demo_server.SHIPPED_CONFIG)
     shutil.copy(tiny['config'], run / 'config.yaml')
     assert demo_server.config_file_of(str(checkpoint)) == str(run / 'config.yaml')
     assert Path(demo_server.config_file_of('models/demo_edges2shoes.pt')).name == 'demo_edges2shoes_folder.yaml'
@@ -315,11 +315,11 @@ def test_without_gradio_it_says_what_to_install(capsys, monkeypatch):
     assert 'pip install -r requirements/demo.txt' in complaint(capsys, demo_server.main)
 
 
-def test_a_port_that_is_taken_is_named(capsys, monkeypatch):
+def test_a_port_in_use_is_reported(capsys, monkeypatch):
     monkeypatch.setattr(demo_server, 'find_spec', lambda name: True)
     with demo_server.listen('127.0.0.1', 0) as taken:
         port = taken.getsockname()[1]
-        assert f'--port {port}: cannot be listened at' in complaint(capsys, demo_server.main, '--port', port)
+        assert f'--port {port}: cannot listen on it' in complaint(capsys, demo_server.main, '--port', port)
 
 
 def test_a_method_without_styles_is_refused(tiny, tmp_path, capsys, monkeypatch):
@@ -350,8 +350,8 @@ runpy.run_path('demo.py', run_name='__main__')
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
-    """The address of a server with the shipped models; when it ends, it has asked, written and said nothing."""
-    if not find_spec('gradio'):   # to import it here takes as long as the server does
+    """The address of a server with the shipped models, which must send no requests, write no file and print nothing."""
+    if not find_spec('gradio'):   # importing it here takes as long as starting the server
         pytest.skip('Gradio is not installed')
     temporary = tmp_path_factory.mktemp('temporary')
     environment = {**os.environ, 'TMPDIR': str(temporary)}
@@ -371,7 +371,7 @@ def server(tmp_path_factory):
 
 
 def request(server: str, path: str, body: bytes | dict | None = None, method: str = 'POST', **headers) -> tuple:
-    """Status and content of an answer, JSON as such."""
+    """Status and content of a response, JSON decoded."""
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=30)
     body = json.dumps(body).encode() if isinstance(body, dict) else body
     connection.request(method, path, body, {key.replace('_', '-'): value for key, value in headers.items()})
@@ -385,7 +385,7 @@ def asked(**changes) -> dict:
     return {'content': demo_server.data_url(file_of((128, 128))), 'way': 'a2b', 'size': 64, 'styles': [CODE], **changes}
 
 
-def test_a_request_is_a_translation_and_no_answer_is_kept(server):
+def test_a_request_returns_a_translation_that_is_not_cached(server):
     status, answer = request(server, '/demo/translate', asked(styles=[CODE, CODE[::-1]]))
     assert status == 200 and answer['styles'] == [CODE, CODE[::-1]] and len(answer['pictures']) == 2
     assert pixels(base64.b64decode(answer['pictures'][0].split(',')[1])).shape == (64, 64, 3)
@@ -408,24 +408,24 @@ def test_a_photograph_becomes_an_outline(server):
 
 
 @pytest.mark.parametrize('path, body, words', [
-    ('translate', b'{', 'not one of the page'), ('translate', b'[' * 100000, 'not one of the page'),
-    ('translate', b'[]', 'not one of the page'), ('translate', {'way': 'a2b'}, 'holds no picture'),
-    ('translate', asked(content='data:image/png;base64,!!!'), 'holds no picture'),
-    ('translate', asked(content='file:///etc/passwd'), 'holds no picture'),
+    ('translate', b'{', 'not a JSON object'), ('translate', b'[' * 100000, 'not a JSON object'),
+    ('translate', b'[]', 'not a JSON object'), ('translate', {'way': 'a2b'}, 'contains no image'),
+    ('translate', asked(content='data:image/png;base64,!!!'), 'contains no image'),
+    ('translate', asked(content='file:///etc/passwd'), 'contains no image'),
     ('translate', asked(content='data:image/png;base64,AAAA'), 'not an image'),
     ('translate', asked(styles=[[1, 2]]), '8 numbers'), ('translate', asked(blend={'first': 1}), '8 numbers'),
     ('save', asked(style='/etc/passwd'), '8 numbers'), ('sample', {'way': 'a2b', 'seed': '1', 'count': 2}, 'seed'),
     ('content?way=a2b&size=64', b'no picture', 'this file: cannot be read as an image'),
-    ('content?way=c&size=64', b'', 'no other way'), ('content?way=a2b&size=64&example=77', b'', 'no such example'),
+    ('content?way=c&size=64', b'', 'only translates'), ('content?way=a2b&size=64&example=77', b'', 'no such example'),
     ('style?way=a2b', b'', 'not an image'), ('translate?model=2', asked(), 'no such model'),
     ('translate?model=x', asked(), 'no such model'),
 ])
-def test_a_wrong_request_is_told_what_is_wrong(server, path, body, words):
+def test_an_invalid_request_gets_an_explanation(server, path, body, words):
     status, answer = request(server, f'/demo/{path}', body)
     assert status == 400 and words in answer['error'] and '\n' not in answer['error']
 
 
-def test_other_pages_other_hosts_and_what_gradio_would_open_are_shut_out(server):
+def test_other_pages_other_hosts_and_gradios_routes_are_rejected(server):
     port = urllib.parse.urlsplit(server).port
     for headers in ({'Origin': 'http://other.example'}, {'Origin': 'null'}, {'Origin': 'http://[::1:80'},
                     {'Sec_Fetch_Site': 'cross-site'}, {'Host': f'other.example:{port}'}, {'Host': '[::1'}):
@@ -447,21 +447,21 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(server):
                            f'{demo_server.MOST_BYTES + 1}\r\n\r\n'.encode())
         assert b' 413 ' in connection.recv(100)
     chunk = b'x' * 2 ** 20
-    with pytest.raises((ConnectionError, AssertionError)):   # without a length, it is cut off on its way
+    with pytest.raises((ConnectionError, AssertionError)):   # without a length, the body is cut off while it is sent
         connection = http.client.HTTPConnection(urllib.parse.urlsplit(server).netloc, timeout=10)
         connection.request('POST', '/demo/style?way=a2b', (chunk for _ in range(60)), encode_chunked=True,
                            headers={'Transfer-Encoding': 'chunked'})
         assert connection.getresponse().status != 413
 
 
-def test_bodies_that_never_end_do_not_keep_others_from_the_model(server):
+def test_unfinished_request_bodies_do_not_block_the_model(server):
     port = urllib.parse.urlsplit(server).port
     head = b'POST /demo/style?way=a2b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc'
     opened = [socket.create_connection(('127.0.0.1', port)) for _ in range(150)]
     for one in opened:
         with contextlib.suppress(ConnectionError):   # closed already, for a newer one
             one.sendall(head)
-    time.sleep(1.1)   # until then, they might only be in the queue of the network
+    time.sleep(1.1)   # until then, they may be only in the network's queue
     begin = time.monotonic()
     assert request(server, '/demo/translate', asked())[0] == 200
     assert time.monotonic() - begin < 10
@@ -469,7 +469,7 @@ def test_bodies_that_never_end_do_not_keep_others_from_the_model(server):
         one.close()
 
 
-def test_several_at_once_are_answered_or_told_that_the_model_is_busy(server):
+def test_simultaneous_requests_are_answered_or_get_a_busy_message(server):
     answers = []
     body = asked(size=128, styles=[CODE] * 12)
     threads = [threading.Thread(target=lambda: answers.append(request(server, '/demo/translate', body)))
@@ -531,8 +531,8 @@ def test_hosts_may_be_named_together_or_one_by_one():
 
 
 @pytest.mark.parametrize('flag, value, words', [
-    ('--allow_host', 'https://draw.example.org', 'without http://'), ('--allow_host', 'a b', 'not the name of a host'),
-    ('--root_path', 'munit', 'not the path of a page'), ('--root_path', '/a/../b', 'not the path of a page')])
+    ('--allow_host', 'https://draw.example.org', 'without http://'), ('--allow_host', 'a b', 'not a host name'),
+    ('--root_path', 'munit', 'not a valid path'), ('--root_path', '/a/../b', 'not a valid path')])
 def test_names_and_paths_of_a_proxy_are_checked(capsys, flag, value, words):
     line = complaint(capsys, demo_server.main, flag, value)
     assert flag in line and words in line
@@ -609,7 +609,7 @@ def part(page, name):
 
 
 def settle(page) -> np.ndarray | None:
-    """The result as RGB, once it has not changed for a while; None where there is none."""
+    """The result as RGB once it has not changed for a while, or None if there is no result."""
     page.evaluate('window.since = performance.now()')
     page.wait_for_function('''() => {
         const now = document.querySelector('[data-el=result]').src;
@@ -684,7 +684,7 @@ def test_a_line_shows_while_it_is_drawn_and_samples_are_other_pictures(open_page
 
 
 @pytest.mark.slow
-def test_a_broken_or_too_large_file_is_named_and_the_page_goes_on(open_page):
+def test_a_broken_or_too_large_file_is_reported_and_the_page_still_works(open_page):
     page = open_page()
     before = shown(page)
     drop(page, 'inputZone', 'broken.png', b'no picture')
@@ -723,7 +723,7 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
             '--input', str(edge), '--output_folder', str(tmp_path)]
     for style in (['--style', str(shoe)], [f'--style_code={text["Style code"]}']):
         test_command.main([*call, *style])
-        assert np.abs(saved - pixels(tmp_path / 'output000.jpg')).max() < 24   # what JPEG takes
+        assert np.abs(saved - pixels(tmp_path / 'output000.jpg')).max() < 24   # the loss of JPEG
 
 
 @pytest.mark.slow
@@ -826,7 +826,7 @@ def test_the_keyboard_reaches_all_and_draws(open_page):
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.slow
-def test_a_phone_has_nothing_at_the_side_and_draws_by_touch(open_page, scheme):
+def test_a_phone_shows_one_column_and_draws_by_touch(open_page, scheme):
     page = open_page(360, 740, color_scheme=scheme, has_touch=True, is_mobile=True)
     empty = shown(page)
     assert page.evaluate('document.documentElement.scrollWidth') <= 360
@@ -882,7 +882,7 @@ def test_redo_puts_on_again_what_undo_took_until_a_new_line(open_page):
     page.keyboard.press('Control+z')
     part(page, 'clear').click()
     assert part(page, 'redo').is_disabled()
-    part(page, 'seed').focus()   # where Control Z is the field's own
+    part(page, 'seed').focus()   # where Control Z belongs to the text field
     page.keyboard.press('Control+z')
     settle(page)
     assert part(page, 'resultHint').is_visible()
@@ -977,7 +977,7 @@ def test_another_model_is_chosen_and_the_drawing_stays(open_page):
     part(page, 'model').select_option('1')
     page.wait_for_function('document.querySelector("[data-el=toName]").textContent.includes("shoes")')
     shoe = settle(page)
-    assert (shirt.shape, shoe.shape) == ((128, 128, 3), (64, 64, 3))   # each at the size that it was trained at
+    assert (shirt.shape, shoe.shape) == ((128, 128, 3), (64, 64, 3))   # each at the size with which it was trained
     assert part(page, 'kept').inner_text() == ''
     assert page.evaluate('document.querySelector("[data-el=paper]").toDataURL()') == paper
     with page.expect_download() as download:

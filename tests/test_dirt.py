@@ -1,4 +1,4 @@
-"""Dirt: each kind does what it is called, at any size; the twin of a test set keeps names and sizes."""
+"""Corrupted inputs: each kind of corruption has its effect at any size, and corrupted copies keep names and sizes."""
 import pytest
 import torch
 from PIL import Image
@@ -19,25 +19,25 @@ def drawing(size=64, paper=1.0):
 
 
 def numbers(*kinds, seed=0):
-    """Numbers that put these kinds of dirt on an image, and no others."""
+    """Random numbers that apply these kinds of corruption and no others."""
     drawn = torch.rand(1, NOISE_PARAMS, generator=torch.Generator().manual_seed(seed))
     drawn[:, :KINDS] = 0.9
     drawn[:, list(kinds)] = 0.1
     return drawn
 
 
-def test_numbers_for_all_dirt():
+def test_the_number_of_random_values_for_all_corruptions():
     assert NOISE_PARAMS == KINDS + 4 * (SPECKS + GAPS + SMUDGES) + 5 * STROKES + 5
 
 
-def test_without_dirt_the_image_is_as_it_was():
+def test_without_corruption_the_image_is_unchanged():
     image = drawing()
     torch.testing.assert_close(add_sketch_noise(image, numbers()), image, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize('paper', [1.0, -1.0])
 @pytest.mark.parametrize('kind', [SECOND, STROKE, SPECK, SMUDGE])
-def test_dirt_puts_ink_on_paper(kind, paper):
+def test_corruptions_add_ink(kind, paper):
     image = drawing(paper=paper)
     dirty = add_sketch_noise(image, numbers(kind))
     more = (image - dirty) * paper      # towards the ink
@@ -46,13 +46,13 @@ def test_dirt_puts_ink_on_paper(kind, paper):
 
 
 @pytest.mark.parametrize('paper', [1.0, -1.0])
-def test_gaps_take_ink_away(paper):
+def test_gaps_remove_ink(paper):
     image = drawing(paper=paper)
     taken = [((add_sketch_noise(image, numbers(GAP, seed=seed)) - image) * paper) for seed in range(20)]
     assert all(one.min() > -1e-5 for one in taken) and max(one.max() for one in taken) > 1
 
 
-def test_images_of_a_batch_have_dirt_of_their_own():
+def test_images_of_a_batch_are_corrupted_independently():
     images, each = drawing().expand(3, -1, -1, -1), torch.rand(3, NOISE_PARAMS)
     together = add_sketch_noise(images, each)
     for i in range(3):
@@ -60,7 +60,7 @@ def test_images_of_a_batch_have_dirt_of_their_own():
     assert not torch.equal(together[0], together[1])
 
 
-def test_dirt_looks_alike_at_all_sizes():
+def test_corruption_looks_the_same_at_all_sizes():
     each = numbers(SPECK, SMUDGE, STROKE, seed=3)
     small, large = add_sketch_noise(drawing(64), each), add_sketch_noise(drawing(256), each)
     reduced = torch.nn.functional.avg_pool2d(large, 4)
@@ -77,7 +77,7 @@ def twin(*arguments):
     draw_dirty_twin.main([str(argument) for argument in arguments])
 
 
-def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_path):
+def test_the_corrupted_copy_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_path):
     (tmp_path / 'clean').mkdir()
     for name, size in (('one.png', 64), ('two.jpg', 96)):
         Image.fromarray(((drawing(size)[0, 0] + 1) * 127).byte().numpy()).save(tmp_path / 'clean' / name)
@@ -95,7 +95,7 @@ def test_the_twin_of_a_folder_keeps_names_and_sizes_and_depends_on_the_seed(tmp_
 @pytest.mark.parametrize('arguments, line', [
     (('--input', 'nowhere', '--output', '{tmp}/x'), '--input nowhere: no such folder'),
     (('--input', '{tmp}', '--output', '{tmp}'), '--output: {tmp}/one.png is an input and would be overwritten')])
-def test_the_twin_of_nothing_is_one_line(tmp_path, capsys, arguments, line):
+def test_faults_of_the_corruption_script_are_one_line(tmp_path, capsys, arguments, line):
     Image.new('L', (32, 32)).save(tmp_path / 'one.png')
     with pytest.raises(SystemExit) as exit_info:
         run_command(lambda: twin(*(argument.format(tmp=tmp_path) for argument in arguments)))

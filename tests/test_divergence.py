@@ -1,4 +1,4 @@
-"""Gradient clipping, the watch for divergence, and what a run does when it finds one."""
+"""Gradient clipping, detection of divergence, and how a run reacts to it."""
 import math
 
 import pytest
@@ -15,7 +15,7 @@ from trainer import MUNIT_Trainer
 
 
 def gradients(norm: float) -> list[torch.Tensor]:
-    """Two tensors whose joint norm is `norm`."""
+    """Two tensors with the total norm `norm`."""
     return [torch.full((2, 2), norm * 0.3), torch.full((1,), norm * 0.8)]
 
 
@@ -57,7 +57,7 @@ def test_auto_is_a_multiple_of_the_running_median_and_an_explosion_does_not_rais
 
 
 @pytest.mark.parametrize('bad', [torch.nan, torch.inf])
-def test_gradients_that_are_not_finite_are_told_and_leave_no_trace(bad):
+def test_gradients_that_are_not_finite_are_reported_and_not_recorded(bad):
     clip = GradientClip('auto', 4.0)
     for _ in range(30):
         clip(gradients(1))
@@ -72,7 +72,7 @@ def test_the_squares_of_large_norms_do_not_overflow():
     assert clip(given) and norm_of(given) == pytest.approx(1)
 
 
-def test_a_memory_is_restored_and_another_one_refused():
+def test_the_state_is_restored_and_an_invalid_one_refused():
     clip, other = GradientClip('auto', 4.0), GradientClip('auto', 4.0)
     for i in range(50):
         clip(gradients(1 + i % 7))
@@ -123,7 +123,7 @@ def test_one_spike_is_noise_and_two_within_ten_steps_are_an_explosion():
     assert watch.observe(82, {'dis': [50.0]}, {}) is None and not watch.since
     found = watch.observe(85, {'dis': [1.0, 1.0, 70.0]}, {})
     assert (found.step, found.rule) == (82, 'explosion') and '70 times' in found.what and watch.since == 82
-    assert watch.observe(86, {'dis': [90.0]}, {}) is None   # said once
+    assert watch.observe(86, {'dis': [90.0]}, {}) is None   # reported once
     quiet(watch, 87, CALM_STEPS)
     assert not watch.since
 
@@ -137,7 +137,7 @@ def test_with_clipping_a_few_spikes_are_survived_and_many_are_an_explosion():
     assert found[:-1] == [None] * 9 and (found[-1].step, found[-1].rule) == (84, 'explosion')
 
 
-def test_reconstruction_that_stays_lost_is_a_divergence_and_a_short_loss_is_not():
+def test_a_lasting_reconstruction_error_is_a_divergence_and_a_short_one_is_not():
     watch = DivergenceWatch()
     quiet(watch, 1, ENOUGH)
     for step in range(51, 51 + LOST_STEPS - 1):
@@ -148,7 +148,7 @@ def test_reconstruction_that_stays_lost_is_a_divergence_and_a_short_loss_is_not(
     assert (found.step, found.rule) == (200, 'reconstruction') and 'loss_gen_recon_x_a' in found.what
 
 
-def test_what_is_not_finite_is_not_remembered_and_a_memory_comes_back():
+def test_values_that_are_not_finite_are_not_recorded_and_the_state_is_restored():
     watch = DivergenceWatch()
     quiet(watch, 1, ENOUGH)
     watch.observe(51, {}, {'loss_gen_recon_x_a': math.nan})
@@ -162,7 +162,7 @@ def test_what_is_not_finite_is_not_remembered_and_a_memory_comes_back():
 
 # -- runs -------------------------------------------------------------------------------------------------------------
 
-EXPLODES = ('honest = trainer.MUNIT_Trainer._step\n'
+EXPLODES = ('original = trainer.MUNIT_Trainer._step\n'
             'exploded = []\n'
             'def step(self, of):\n'
             '    if of == "gen" and {first} <= self.iteration <= {last} and len(exploded) < {times}:\n'
@@ -170,7 +170,7 @@ EXPLODES = ('honest = trainer.MUNIT_Trainer._step\n'
             '        for network in self.generators().values():\n'
             '            for p in network.parameters():\n'
             '                p.grad.mul_(1e4)\n'
-            '    return honest(self, of)\n'
+            '    return original(self, of)\n'
             'trainer.MUNIT_Trainer._step = step\n')
 LONG = {'max_iter': 80, 'image_save_iter': 40, 'image_display_iter': 40, 'snapshot_save_iter': 20, 'num_workers': 0}
 
@@ -180,7 +180,7 @@ def exploding(first: int = 65, last: int = 66, times: int = 2) -> tuple[str, str
 
 
 @pytest.mark.slow
-def test_a_run_that_explodes_is_rolled_back_and_says_so(data, tmp_path):  # noqa: F811
+def test_a_run_that_explodes_is_rolled_back_with_a_message(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, on_divergence='rollback', keep_snapshots=2, **LONG)
     done = train(config, tmp_path, program=exploding())
     assert done.returncode == 0, done.stderr
@@ -195,7 +195,7 @@ def test_a_run_that_explodes_is_rolled_back_and_says_so(data, tmp_path):  # noqa
 
 
 @pytest.mark.slow
-def test_a_run_that_explodes_says_so_and_keeps_the_snapshots_before(data, tmp_path):  # noqa: F811
+def test_a_run_that_explodes_reports_it_and_keeps_earlier_snapshots(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, keep_snapshots=1, **LONG)
     done = train(config, tmp_path, program=exploding())
     assert done.returncode == 0 and done.stderr.count('training diverges since step 65') == 1
@@ -213,7 +213,7 @@ def test_a_run_can_stop_at_a_divergence(data, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_rollbacks_end_after_as_many_as_are_allowed(data, tmp_path):  # noqa: F811
+def test_the_number_of_rollbacks_is_limited(data, tmp_path):  # noqa: F811
     config = write_config(tmp_path, data, on_divergence='rollback', max_rollbacks=1, **LONG)
     config.write_text(config.read_text().replace('max_iter: 80', 'max_iter: 150'))
     done = train(config, tmp_path, program=exploding(first=65, last=150, times=10 ** 6))
@@ -222,7 +222,7 @@ def test_rollbacks_end_after_as_many_as_are_allowed(data, tmp_path):  # noqa: F8
 
 
 @pytest.mark.slow
-def test_a_resumed_run_clips_as_an_unbroken_one(data, tmp_path):  # noqa: F811
+def test_a_resumed_run_clips_as_an_uninterrupted_one(data, tmp_path):  # noqa: F811
     changes = {**LONG, 'max_iter': 60, 'grad_clip': 'auto', 'grad_clip_factor': 1}
     (tmp_path / 'one').mkdir()
     (tmp_path / 'two').mkdir()

@@ -1,4 +1,4 @@
-"""README and docs: links lead somewhere, quoted commands and their flags exist, tables agree with the schemas."""
+"""README and docs: links work, quoted commands and their flags exist, tables match the schemas."""
 import re
 import shlex
 import subprocess
@@ -15,7 +15,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 def commands_of(text: str) -> list[list[str]]:
-    """The words of every quoted `python FILE.py …` and `bash FILE.sh …`, lines that end with a backslash joined."""
+    """The words of all quoted commands `python FILE.py …` and `bash FILE.sh …`, with continued lines joined."""
     text = re.sub(r'\\\n\s*', ' ', text)
     quoted = re.findall(r'^    (.*)$', text, re.M) + re.findall(r'`([^`\n]+)`', text)
     found = []
@@ -48,17 +48,17 @@ def test_quoted_commands_exist_and_know_their_flags(name):
         if Path(script).name.startswith('my_'):
             continue
         assert (ROOT / script).is_file(), script
-        if script.endswith('.py') and not script.startswith('tests/test_'):   # those are given to pytest
+        if script.endswith('.py') and not script.startswith('tests/test_'):   # these are passed to pytest
             wrong = {word.split('=')[0] for word in words if word.startswith('--')} - flags_of(script)
             assert not wrong, (script, wrong)
 
 
-def test_the_readme_is_of_one_sitting():
+def test_the_readme_is_short():
     assert len((ROOT / 'README.md').read_text(encoding='utf-8').splitlines()) <= 200
     assert len((ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8').splitlines()) <= 80
 
 
-def test_the_configuration_page_is_that_of_the_schemas():
+def test_the_configuration_page_matches_the_schemas():
     done = subprocess.run([sys.executable, 'scripts/write_config_docs.py', '--check'], cwd=ROOT, text=True,
                           capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""evaluate.py and scripts/train_classifier.py as they are called, and the figures of what was seen of a model."""
+"""evaluate.py and scripts/train_classifier.py as users call them, and the metrics of known observations."""
 import json
 import os
 import re
@@ -31,7 +31,7 @@ UNIT = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01}
 
 @pytest.fixture(scope='module', autouse=True)
 def no_network(tmp_path_factory):
-    """An empty cache of weights, and nothing that could fill it."""
+    """An empty cache of weights, and no network access to fill it."""
     def refuse(*arguments, **_):
         raise AssertionError(f'something was to be downloaded: {arguments}')
 
@@ -52,7 +52,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def run(data, tmp_path_factory) -> dict:
-    """Configs and checkpoints of a MUNIT and a UNIT, grey to colour."""
+    """Configs and checkpoints of a MUNIT and a UNIT from grey to colour."""
     folder = tmp_path_factory.mktemp('run')
     found = {'data': data}
     for name, trainer, changes in (('MUNIT', MUNIT_Trainer, {}), ('UNIT', UNIT_Trainer, UNIT)):
@@ -81,7 +81,7 @@ def complaint(capsys, main, arguments) -> str:
 
 
 def measured(run, out, *flags, **changes) -> dict:
-    """figures.json of a run of evaluate.py in this process, its figures by name."""
+    """The content of figures.json after evaluate.py has run in this process, with its entries by name."""
     evaluate.main([*arguments(run, out, **changes), *flags])
     content = json.loads((out / 'figures.json').read_text())
     content['figures'] = {figure['name']: figure for figure in content['figures']}
@@ -106,7 +106,7 @@ def test_evaluating_prints_a_table_and_writes_it_as_json_with_a_sheet(run, tmp_p
     assert content['settings']['num_inputs'] == 3 and content['settings']['num_targets'] == 6
     for words in ('LPIPS: left out', 'FID and KID: left out', 'IS and CIS: left out: .*--inception_b'):
         assert re.search(words, process.stdout)
-    # Six pictures: a line through eight style dimensions would explain anything.
+    # A regression on eight style dimensions fits six images exactly.
     assert len(content['left_out']) == 4 and 'fits 6 real test images by chance' in content['left_out'][-1]
     assert 'explained' not in content['style_factors'] and 'explained:' not in process.stdout
     assert torch.tensor(content['style_factors']['correlations']).shape == (8, 9)
@@ -114,14 +114,14 @@ def test_evaluating_prints_a_table_and_writes_it_as_json_with_a_sheet(run, tmp_p
         assert sheet.size == ((3 + evaluate.SHEET_SAMPLES) * 64, 3 * 64)
 
 
-def soiled_twin(data, out) -> Path:
+def corrupted_copy(data, out) -> Path:
     draw_dirty_twin.main(['--input', str(data / 'testA'), '--output', str(out / 'testA')])
     return out
 
 
 @pytest.mark.slow
-def test_dirty_inputs_are_held_against_the_clean_pictures(run, data, tmp_path, monkeypatch):
-    twin = soiled_twin(data, tmp_path / 'twin')
+def test_outputs_of_corrupted_inputs_are_compared_with_the_clean_images(run, data, tmp_path, monkeypatch):
+    twin = corrupted_copy(data, tmp_path / 'twin')
     content = measured(run, tmp_path / 'out', dirty_root=twin)
     names = [name for name in content['figures'] if name.startswith('dirty: ')]
     assert len(names) == 2 * len(evaluate.DIRTY) and content['settings']['dirty_root'] == str(twin)
@@ -130,18 +130,18 @@ def test_dirty_inputs_are_held_against_the_clean_pictures(run, data, tmp_path, m
         assert content['figures'][f'dirty: {own.name} / clean']['model'] == pytest.approx(dirty / clean)
         assert dirty != clean
     assert (tmp_path / 'out' / 'sheet_dirty.png').exists()
-    same = measured(run, tmp_path / 'same', dirty_root=data)['figures']   # a twin without dirt
+    same = measured(run, tmp_path / 'same', dirty_root=data)['figures']   # copies without corruption
     assert all(same[f'dirty: {own.name} / clean']['model'] == pytest.approx(1) for own in evaluate.DIRTY)
 
 
-def test_a_dirty_twin_must_be_whole(run, data, tmp_path, capsys):
-    twin = soiled_twin(data, tmp_path / 'twin')
+def test_each_test_image_needs_a_corrupted_version(run, data, tmp_path, capsys):
+    twin = corrupted_copy(data, tmp_path / 'twin')
     (twin / 'testA' / '00001.jpg').unlink()
     line = complaint(capsys, evaluate.main, arguments(run, tmp_path / 'out', dirty_root=twin))
     assert '00001.jpg is missing' in line and not (tmp_path / 'out').exists()
 
 
-def test_checkpoints_are_set_beside_each_other(run, tmp_path, capsys):
+def test_checkpoints_are_compared_in_one_table(run, tmp_path, capsys):
     halved = tmp_path / 'a' / 'b' / 'half.pt'
     halve_checkpoint.main(['--input', str(run['MUNIT checkpoint']), '--output', str(halved)])
     rows = [('whole', run['MUNIT'], run['MUNIT checkpoint']), ('half', run['MUNIT'], halved)]
@@ -151,13 +151,13 @@ def test_checkpoints_are_set_beside_each_other(run, tmp_path, capsys):
     capsys.readouterr()
     content = json.loads((tmp_path / 'table.json').read_text())
     assert list(content) == ['whole', 'half', 'real']
-    for name in ('content kept', 'reconstruction, target'):   # half precision costs nothing that can be seen
+    for name in ('content kept', 'reconstruction, target'):   # half precision has no visible effect
         assert content['half'][name] == pytest.approx(content['whole'][name], abs=0.01)
     table = (tmp_path / 'table.md').read_text().splitlines()
     assert len(table) == 5 and table[2].startswith(f"| whole | {content['whole']['content kept']:.2f} |")
     with Image.open(tmp_path / 'table.png') as sheet:
         assert sheet.size == ((3 + evaluate.SHEET_SAMPLES) * 64, 3 * 2 * 64)
-    figures_table.main(call)   # measured already
+    figures_table.main(call)   # evaluated already
     assert 'translating' not in capsys.readouterr().err
 
 
@@ -178,14 +178,14 @@ def test_missing_weights_are_a_line_each_that_says_what_and_where(run, tmp_path,
     assert not any('LPIPS' in name or 'FID' in name or 'IS' in name for name in content['figures'])
 
 
-def test_a_seed_means_the_same_figures_and_another_seed_others(run, tmp_path):
+def test_equal_seeds_give_equal_metrics_and_other_seeds_do_not(run, tmp_path):
     one, two, three = (measured(run, tmp_path / name, seed=seed)['figures']
                        for name, seed in (('one', 3), ('two', 3), ('three', 4)))
     assert one == two
     assert one['style code error']['model'] != three['style code error']['model']
 
 
-def test_figures_do_not_depend_on_the_batches(run, tmp_path, monkeypatch):
+def test_metrics_do_not_depend_on_the_batch_size(run, tmp_path, monkeypatch):
     together = measured(run, tmp_path / 'together')['figures']
     monkeypatch.setattr(own_metrics, 'PIXELS_HELD', 1)
     alone = measured(run, tmp_path / 'alone')['figures']
@@ -193,7 +193,7 @@ def test_figures_do_not_depend_on_the_batches(run, tmp_path, monkeypatch):
         assert alone[name]['model'] == pytest.approx(figure['model'], rel=1e-3, abs=1e-3), name
 
 
-def test_from_colour_to_drawings_colours_are_left_out_and_said_so(run, tmp_path):
+def test_colours_are_left_out_with_a_message_from_photographs_to_drawings(run, tmp_path):
     content = measured(run, tmp_path, a2b=0)
     assert 'content kept' in content['figures'] and 'style code error' in content['figures']
     assert not any(words in name for name in content['figures'] for words in ('colour', 'pattern', 'coverage'))
@@ -201,7 +201,7 @@ def test_from_colour_to_drawings_colours_are_left_out_and_said_so(run, tmp_path)
     assert content['figures']['content kept']['real'] > 0.5
 
 
-def test_data_without_true_factors_has_the_figures_that_need_none(run, data, tmp_path):
+def test_data_without_true_factors_has_the_metrics_that_do_not_need_them(run, data, tmp_path):
     for folder in ('testA', 'testB'):
         (tmp_path / 'data' / folder).mkdir(parents=True)
         for path in (data / folder).iterdir():
@@ -249,7 +249,7 @@ def test_an_output_folder_that_is_a_file_is_refused(run, tmp_path, capsys):
 
 # -- LPIPS, FID, IS through evaluate.py -------------------------------------------------------------------------------
 
-def test_lpips_and_fid_of_weights_that_were_made_up_say_so(run, tmp_path, capsys):
+def test_lpips_and_fid_with_unpublished_weights_are_marked(run, tmp_path, capsys):
     pytest.importorskip('lpips')
     pytest.importorskip('torch_fidelity')
     from torchvision.models import alexnet
@@ -266,7 +266,7 @@ def test_lpips_and_fid_of_weights_that_were_made_up_say_so(run, tmp_path, capsys
     assert 'NOT the published' in capsys.readouterr().out
 
 
-def test_fid_without_train_pictures_is_left_out(run, data, tmp_path):
+def test_fid_without_training_images_is_left_out(run, data, tmp_path):
     pytest.importorskip('torch_fidelity')
     for folder in ('testA', 'testB'):
         (tmp_path / folder).mkdir()
@@ -279,7 +279,7 @@ def test_fid_without_train_pictures_is_left_out(run, data, tmp_path):
 
 
 class FewFeatures:
-    """In the place of Inception: the mean colour, and its square, of a picture."""
+    """A stand-in for Inception: the mean colour of an image, and its square."""
 
     def __init__(self):
         self.seen = []
@@ -308,11 +308,11 @@ def test_fid_and_kid_are_of_all_samples_against_train_and_test_pictures(run):
     bytes_of = [torch.stack(tool.network.seen[part]) for part in (slice(0, 30), slice(30, 36))]
     wanted = fid_statistics_to_metric(*(fid_features_to_statistics(FewFeatures()(x).double()) for x in bytes_of), False)
     assert rows['FID, test set'].model == pytest.approx(wanted['frechet_inception_distance'], rel=1e-6)
-    with Image.open(images.targets[2]) as picture:   # 64×64 as it is
+    with Image.open(images.targets[2]) as picture:   # 64×64, not resized
         assert bytes(tool.network.seen[32].numpy().tobytes()) == picture.convert('RGB').tobytes()
 
 
-def test_a_classifier_is_trained_measured_and_taken_by_both_commands(run, data, tmp_path, capsys):
+def test_a_trained_classifier_works_in_both_commands(run, data, tmp_path, capsys):
     for name, colour in (('blue', 'navy'), ('red', 'tomato'), ('white', 'white')):
         (tmp_path / 'classes' / name).mkdir(parents=True)
         for i in range(10):
@@ -400,7 +400,7 @@ def wanted(lab, pattern='plain') -> Factors:
     return Factors(64, [], [], torch.tensor(lab, dtype=torch.float32), torch.zeros(3), pattern, False, False)
 
 
-def test_style_obeyed_is_the_difference_to_the_guides_true_colour_and_pattern():
+def test_guided_metrics_compare_with_the_true_colour_and_pattern_of_the_example():
     seen = Observations(guided=[look((50, 3, 4)), look((60, 0, 0), 'dots')],
                         wanted=[wanted((50, 0, 0)), wanted((50, 0, 0))],
                         sampled=[[look((50, 0, 30)), look((50, 0, 0), 'dots')], [look((50, 40, 0)), look((60, 0, 0))]])

@@ -1,4 +1,4 @@
-"""Out of PyTorch: plain operations have the same values, and the files do at any size and batch."""
+"""Export: plain operations and exported files give the same values, at any size and batch size."""
 import sys
 from importlib.util import find_spec
 
@@ -21,7 +21,7 @@ with_onnx = pytest.mark.skipif(not all(find_spec(name) for name in export_comman
 
 @pytest.mark.parametrize('changes', [{}, {'pad_type': 'zero', 'activ': 'prelu'}, {'pad_type': 'replicate'},
                                      {'n_downsample': 0}, {'spectral_norm': True}])
-def test_plain_operations_have_the_values_of_the_quick_ones(changes):
+def test_plain_operations_equal_the_fast_ones(changes):
     torch.manual_seed(0)
     gen = AdaINGen(3, {**CONFIG['gen'], 'n_res': 2, **changes})
     fill(gen, 'gen')
@@ -53,7 +53,7 @@ def test_unit_is_plain_as_well():
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
-    """A model from grey to colour, its files, and what the command printed."""
+    """A model from grey to colour, its exported files, and the output of the command."""
     pytest.importorskip('onnxruntime')
     folder = tmp_path_factory.mktemp('exported')
     model = make_model(folder, input_dim_a=1)
@@ -66,7 +66,7 @@ def exported(tmp_path_factory):
 
 @with_onnx
 @pytest.mark.slow
-def test_the_files_are_written_and_what_was_checked_is_said(exported):
+def test_the_files_are_written_and_the_checks_are_reported(exported):
     _, folder, lines = exported
     assert sorted(path.name for path in folder.iterdir()) == ['a2b.onnx', 'style_b.onnx']
     for name, sizes in (('a2b.onnx', ('1 image of 64×64', '3 images of 20×44')),
@@ -134,7 +134,7 @@ def test_the_example_makes_what_test_py_makes(exported, tmp_path):
     test_command.main(flags(model, input=picture, output_folder=tmp_path, style_code=code))
     use_onnx.main([str(folder / 'a2b.onnx'), str(picture), str(tmp_path / 'out.png'), f'--style_code={code}'])
     wanted, found = (np.array(Image.open(tmp_path / name)).astype(int) for name in ('output000.jpg', 'out.png'))
-    assert np.abs(wanted - found).mean() < 5   # of 255: the one is a JPEG of noise
+    assert np.abs(wanted - found).mean() < 5   # of 255: one of them is a JPEG of noise
     use_onnx.main([str(folder / 'a2b.onnx'), str(picture), str(tmp_path / 'guided.png'),
                    '--style', str(folder / 'style_b.onnx'), str(model['inputs'] / '1.png')])
     test_command.main(flags(model, input=picture, output_folder=tmp_path, style=model['inputs'] / '1.png'))

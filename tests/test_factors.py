@@ -1,4 +1,4 @@
-"""The true factors of drawn data: read, masked, and held against style codes."""
+"""The true factors of drawn data: reading, masks, and their relation to style codes."""
 import json
 
 import numpy as np
@@ -20,7 +20,7 @@ def dataset(tmp_path_factory):
 
 
 def made(**changes) -> Factors:
-    """Factors of a square body from 16 to 48 of 64, its left half covered."""
+    """Factors of a square body from 16 to 48 of 64 pixels, whose left half is covered."""
     values = {'size': 64, 'body': [[(16, 16), (48, 16), (48, 48), (16, 48)]],
               'covered': [[(0, 0), (31.9, 0), (31.9, 64), (0, 64)]], 'body_lab': lab_of((200, 30, 30)),
               'second_lab': lab_of((250, 250, 250)), 'pattern': 'plain', 'handbag': False, 'flipped': False, **changes}
@@ -46,7 +46,7 @@ def test_the_mask_follows_resizing_and_the_crop_from_the_centre():
 def test_a_body_of_few_pixels_keeps_its_rim():
     narrow = made(body=[[(16, 16), (20, 16), (20, 30), (16, 30)]], covered=[])
     assert 24 <= narrow.body_mask(64, 64, 64).sum() <= 60
-    assert not made(body=[[(16, 16), (30, 16), (30, 40)]]).body_mask(64, 64, 64).any()   # covered whole
+    assert not made(body=[[(16, 16), (30, 16), (30, 40)]]).body_mask(64, 64, 64).any()   # completely covered
 
 
 def test_parts_called_body_that_run_out_of_the_object_add_nothing():
@@ -102,7 +102,7 @@ def random_factors(n: int) -> list[Factors]:
             for _ in range(n)]
 
 
-def test_a_style_that_is_a_factor_correlates_with_it_alone():
+def test_a_style_dimension_that_equals_a_factor_correlates_only_with_it():
     several = random_factors(400)
     lightness = torch.tensor([one.body_lab[0].item() for one in several])
     noise = torch.from_numpy(np.random.default_rng(1).normal(size=(400, 1))).float()
@@ -110,7 +110,7 @@ def test_a_style_that_is_a_factor_correlates_with_it_alone():
     assert found.shape == (4, len(FACTORS))
     assert found[0, 0] == pytest.approx(1) and found[1, 0] == pytest.approx(-1)
     assert found[0, 1:3].abs().max() < 0.2 and found[2].abs().max() < 0.2 and not found[3].any()
-    assert not found[:, FACTORS.index('handbag')].any()   # none of them is one
+    assert not found[:, FACTORS.index('handbag')].any()   # none of them is a factor
 
 
 def test_what_styles_explain_is_of_pictures_left_out():
@@ -120,7 +120,7 @@ def test_what_styles_explain_is_of_pictures_left_out():
     found = explained(mixed, several)
     assert found[:3].tolist() == pytest.approx([1, 1, 1]) and found[3:].max() < 0.2
     noise = torch.from_numpy(np.random.default_rng(2).normal(size=(60, 30)))
-    assert explained(noise, several).max() < 0.2   # with 30 dimensions, half of anything would be explained in sample
+    assert explained(noise, several).max() < 0.2   # 30 dimensions explain half in sample
 
 
 def test_explained_is_what_leaving_out_one_by_one_gives():

@@ -1,4 +1,4 @@
-"""Folders as users have them: what counts as an image, held-out test images, crops against the images there are."""
+"""Users' folders: which files are images, held-out test images, and crops larger than the images."""
 import os
 import sys
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_what_systems_and_editors_leave_in_folders_is_no_image(tmp_path, capsys)
     assert names(list_folder(tmp_path)) == ['a.png']
     assert capsys.readouterr().err == f'{tmp_path}: passed over: 2 hidden files; 4 hidden or system folders\n'
     list_folder(tmp_path)
-    assert capsys.readouterr().err == ''   # it is said once
+    assert capsys.readouterr().err == ''   # it is reported once
 
 
 def test_a_list_may_name_what_is_no_image_too(tmp_path, capsys):
@@ -126,7 +126,7 @@ def lists_of(root: Path) -> dict:
 
 
 @pytest.mark.parametrize('mode', [lambda root, config: config, lambda root, config: lists_of(root)])
-def test_without_test_images_a_share_of_the_training_images_is_held_out(tmp_path, capsys, mode):
+def test_without_test_images_some_training_images_are_held_out(tmp_path, capsys, mode):
     config = mode(tmp_path, two_folders(tmp_path))
     train, test = (find_images(config, split, 'a') for split in ('train', 'test'))
     assert len(test) == 2 and len(train) == 38 and not set(train) & set(test)
@@ -136,7 +136,7 @@ def test_without_test_images_a_share_of_the_training_images_is_held_out(tmp_path
     assert check_config(dict(config), data=True) == [] and fault_of(config, 'train') == ''
 
 
-def test_test_images_that_are_there_are_used_and_none_held_out(tmp_path):
+def test_with_test_images_no_training_images_are_held_out(tmp_path):
     config = two_folders(tmp_path, 10)
     picture(tmp_path / 'testA' / 'x.png')
     assert names(find_images(config, 'test', 'a')) == ['x.png'] and len(find_images(config, 'train', 'a')) == 10

@@ -1,4 +1,4 @@
-"""Hostile and broken input: one clean line each, nothing executed, nothing half-written, time and memory bounded."""
+"""Malicious and damaged input: one line each, nothing executed, no partial files, bounded time and memory."""
 import argparse
 import collections
 import io
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def refused(function, *arguments, words: str = '.', **options) -> str:
-    """The one clean line with which `function` refuses, in less than ten seconds."""
+    """The one line with which `function` refuses its input, in less than ten seconds."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -79,7 +79,7 @@ def states_of(networks: dict) -> dict:
 
 
 class Call:
-    """Pickled as a call of `function`."""
+    """An object that is pickled as a call of `function`."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -97,7 +97,7 @@ def nested_pairs(depth: int) -> tuple:
 
 @pytest.mark.parametrize('legacy', [True, False])
 @pytest.mark.parametrize('place', ['whole', 'entry', 'a', 'weight', 'optimizer', 'key'])
-def test_a_payload_is_refused_wherever_it_stands_and_does_not_run(gens, tmp_path, place, legacy):
+def test_a_payload_anywhere_in_a_file_is_refused_and_does_not_run(gens, tmp_path, place, legacy):
     mark, content = tmp_path / 'executed', states_of(gens)
     payload = Call(os.system, f'touch {mark}')
     if place == 'whole':
@@ -141,7 +141,7 @@ def test_what_is_no_plain_tensor_is_refused_before_it_is_made(tmp_path, name, le
     refused(load_file, tmp_path / 'x.pt', words=words)
 
 
-def test_attributes_that_stand_in_a_methods_place_are_refused(gens, tmp_path):
+def test_attributes_that_replace_methods_are_refused(gens, tmp_path):
     content = states_of(gens)
     content['a'].keys = 5
     torch.save(content, tmp_path / 'x.pt')
@@ -149,7 +149,7 @@ def test_attributes_that_stand_in_a_methods_place_are_refused(gens, tmp_path):
 
 
 def rezipped(path: Path, changes: dict | None = None, how=zipfile.ZIP_STORED) -> None:
-    """Write a zip container again, with other contents of some parts."""
+    """Rewrite a zip file with changed contents of some members."""
     with zipfile.ZipFile(path) as old:
         parts = {part.filename: old.read(part) for part in old.infolist()}
     with zipfile.ZipFile(path, 'w', how) as new:
@@ -199,7 +199,7 @@ def test_pickles_that_ask_for_much_are_refused(tmp_path, content, zipped):
 
 def test_a_file_larger_than_any_checkpoint_is_refused(tmp_path):
     with open(tmp_path / 'x.pt', 'wb') as file:
-        file.truncate(LARGEST_FILE + 1)   # takes no place on the disk
+        file.truncate(LARGEST_FILE + 1)   # a sparse file
     refused(load_file, tmp_path / 'x.pt', words='GiB are more than any checkpoint has')
 
 
@@ -303,10 +303,10 @@ def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path):
     refused(read_image, tmp_path / 'bad.jpg', 3, words='more than 200 scans')
 
 
-def test_what_only_looks_like_scans_is_none(tmp_path):
+def test_data_that_resembles_scans_is_not_counted(tmp_path):
     picture().save(tmp_path / 'a.jpg', comment=b'\xff\xda' * 1000)
     with open(tmp_path / 'a.jpg', 'ab') as file:
-        file.write(b'\xff\xda\0\0' * 1000)   # such as the film behind a phone's photo
+        file.write(b'\xff\xda\0\0' * 1000)   # such as the video that phones append to a photo
     assert read_image(tmp_path / 'a.jpg', 3).size == (40, 30)
 
 
@@ -316,7 +316,7 @@ def test_a_wrong_ending_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize('form', ['GIF', 'PNG', 'WEBP', 'TIFF'])
-def test_of_every_animation_the_first_picture_is_taken(tmp_path, form):
+def test_the_first_frame_of_every_animation_is_read(tmp_path, form):
     options = {'lossless': True} if form == 'WEBP' else {}
     first = picture().convert('L').convert('RGB')
     first.save(tmp_path / 'a.png', form, save_all=True, append_images=[Image.new('RGB', (40, 30))] * 3, **options)
@@ -324,7 +324,7 @@ def test_of_every_animation_the_first_picture_is_taken(tmp_path, form):
         assert np.array_equal(np.asarray(read_image(tmp_path / 'a.png', 3)), np.asarray(first))
 
 
-def test_odd_blocks_beside_the_picture_say_nothing(tmp_path, capfd):
+def test_unusual_blocks_around_the_image_cause_no_messages(tmp_path, capfd):
     text = PngInfo()
     text.add_text('comment', 'x' * 10 ** 5, zip=True)
     picture().save(tmp_path / 'a.png', pnginfo=text, exif=b'Exif\0\0MM\0*' + b'\xff' * 90)
@@ -336,7 +336,7 @@ def test_odd_blocks_beside_the_picture_say_nothing(tmp_path, capfd):
     content = bytearray((tmp_path / 'a.tif').read_bytes())
     content[100:130] = bytes(30)
     (tmp_path / 'a.tif').write_bytes(content)
-    refused(read_image, tmp_path / 'a.tif', 3)   # libtiff writes to stderr by itself
+    refused(read_image, tmp_path / 'a.tif', 3)   # libtiff itself writes to stderr
     assert capfd.readouterr() == ('', '')
     print('still there', file=sys.stderr)
     assert capfd.readouterr().err == 'still there\n'
@@ -344,7 +344,7 @@ def test_odd_blocks_beside_the_picture_say_nothing(tmp_path, capfd):
 
 @pytest.fixture
 def places(tmp_path) -> dict[str, Path]:
-    """Things with the ending of an image that are no files."""
+    """Paths with the extension of an image that are not regular files."""
     os.mkfifo(tmp_path / 'pipe.png')
     (tmp_path / 'folder.png').mkdir()
     (tmp_path / 'loop.png').symlink_to('loop.png')

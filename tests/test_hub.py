@@ -32,7 +32,7 @@ def model():
 
 @pytest.fixture(scope='module')
 def outputs_of_test(tmp_path_factory):
-    """The pixels that test.py writes, before a JPEG file loses some of them."""
+    """The pixels that test.py writes, before JPEG compression."""
     def run(*flags: str) -> list[np.ndarray]:
         folder, kept = tmp_path_factory.mktemp('out'), []
         write, test_command.write_output = test_command.write_output, lambda pixels, path: kept.append(pixels.numpy())
@@ -118,7 +118,7 @@ def test_every_kind_of_image_is_read_alike(model, kind):
 
 def test_a_picture_is_read_as_its_file_is(model, tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6   # turned by a quarter
+    exif[0x0112] = 6   # rotated by 90°
     with Image.open(SHOE) as picture:
         picture.resize((90, 60)).save(tmp_path / 'turned.jpg', exif=exif)
     Image.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16).save(tmp_path / 'deep.png')
@@ -317,7 +317,7 @@ print('done')
 
 
 @pytest.mark.parametrize('first', ['', 'import utils, data, networks, core.errors, trainer'])
-def test_it_works_beside_modules_of_the_same_names(tmp_path, first):
+def test_it_works_next_to_modules_with_the_same_names(tmp_path, first):
     for name in ('data', 'utils', 'networks', 'trainer', 'core/__init__', 'core/errors'):
         path = tmp_path / f'{name}.py'
         path.parent.mkdir(exist_ok=True)

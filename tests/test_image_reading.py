@@ -1,4 +1,4 @@
-"""What a file's values and colours mean: profiles, ranges of more than 8 bits, formats, and files that are no image."""
+"""Reading images: colour profiles, more than 8 bits, formats, and files that are not images."""
 import io
 import struct
 import sys
@@ -19,7 +19,7 @@ P3_TO_XYZ = np.array([[0.48657095, 0.26566769, 0.19821729], [0.22897456, 0.69173
 XYZ_TO_SRGB = np.linalg.inv(np.array([[0.41239080, 0.35758434, 0.18048079], [0.21263901, 0.71516868, 0.07219232],
                                       [0.01933082, 0.11919478, 0.95053215]]))
 BRADFORD = np.array([[1.0479298, 0.0229468, -0.0501922], [0.0296278, 0.9904344, -0.0170738],
-                     [-0.0092430, 0.0150552, 0.7518742]])   # D65 to D50, in which profiles state their primaries
+                     [-0.0092430, 0.0150552, 0.7518742]])   # D65 to D50, to which the primaries in profiles refer
 
 
 def linear(values: np.ndarray) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_display_p3_becomes_srgb(kind, options):
     wide = np.repeat(np.repeat(COLOURS, 16, 0), 16, 1)
     found = read(content_of(Image.fromarray(wide), kind, icc_profile=p3_profile(), **options))[8, 8::16].astype(float)
     wanted = curved(linear(COLOURS[0]) @ (XYZ_TO_SRGB @ P3_TO_XYZ).T)
-    assert np.abs(wanted[0] - COLOURS[0, 0]).max() > 15   # it is another colour in sRGB
+    assert np.abs(wanted[0] - COLOURS[0, 0]).max() > 15   # it is a different colour in sRGB
     assert np.abs(found - wanted).max() <= (2 if kind != 'JPEG' else 4)
 
 
@@ -151,7 +151,7 @@ def test_a_value_range_becomes_black_to_white(tmp_path, numbers, value_range):
 
 
 def write_deep_colour(values: np.ndarray, path) -> None:
-    """A PNG of three channels of 16 bits, or a plain TIFF of such, which Pillow reads but does not write."""
+    """A PNG or uncompressed TIFF with three channels of 16 bits, which Pillow cannot write."""
     height, width, _ = values.shape
     if path.suffix == '.png':
         lines = b''.join(b'\0' + line.astype('>u2').tobytes() for line in values)
@@ -172,7 +172,7 @@ def test_colours_of_16_bits_have_a_range_too(tmp_path, name):
     values = np.stack([TWELVE, TWELVE[::-1], 4095 - TWELVE // 2], 2)
     write_deep_colour(values, tmp_path / name)
     plain = np.asarray(read_image(tmp_path / name, 3))
-    assert plain.max() <= 16   # the upper bytes, as everywhere
+    assert plain.max() <= 16   # the high bytes, as elsewhere
     found = np.asarray(read_image(tmp_path / name, 3, value_range=(0, 4095)))
     assert np.abs(found - values / 4095 * 255).max() <= 0.51
     assert np.array_equal(read((tmp_path / name).read_bytes(), value_range=(0, 4095)), found)

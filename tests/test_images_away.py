@@ -1,4 +1,4 @@
-"""A training whose images go away for a while: it waits, goes on as if nothing had been, or ends with a snapshot."""
+"""Training whose images disappear: it waits and continues exactly when they return, or ends with a snapshot."""
 import itertools
 import os
 import signal
@@ -40,7 +40,7 @@ def taken(batches: Batches, count: int) -> list[tuple[torch.Tensor, torch.Tensor
 
 @pytest.mark.parametrize('paired', [False, True])
 @pytest.mark.parametrize('num_workers, cache', [(0, 'none'), (2, 'none'), (2, 'ram')])
-def test_batches_are_the_same_after_a_wait(root, num_workers, cache, paired):
+def test_batches_after_waiting_are_the_same(root, num_workers, cache, paired):
     config = config_of(root, num_workers=num_workers, cache=cache, batch_size=2)
     wanted = taken(Batches(TrainingImages(config, paired), 3, 0, False), 24)
     waits = []
@@ -64,7 +64,7 @@ def test_batches_are_the_same_after_a_wait(root, num_workers, cache, paired):
     assert not any(dataset.broken.any() for dataset in batches.images.sets)
 
 
-def test_one_file_that_is_gone_is_not_waited_for(root, capfd):
+def test_a_single_missing_file_is_not_waited_for(root, capfd):
     (root / 'trainA' / '0.png').rename(root / 'gone')
     images = TrainingImages(config_of(root), False)
     (root / 'trainA' / '1.png').unlink()
@@ -125,7 +125,7 @@ def test_a_run_waits_for_its_images(root, tmp_path_factory, num_workers):
 @pytest.mark.slow
 @pytest.mark.parametrize('num_workers', [0, 2])
 @pytest.mark.parametrize('ending', ['timeout', 'SIGTERM'])
-def test_a_run_that_waited_in_vain_ends_with_a_snapshot(root, tmp_path_factory, num_workers, ending):
+def test_a_run_that_waits_too_long_ends_with_a_snapshot(root, tmp_path_factory, num_workers, ending):
     out = tmp_path_factory.mktemp('out')
     process = run_until_away(root, out, num_workers=num_workers, data_timeout=2 if ending == 'timeout' else 600)
     if ending == 'SIGTERM':

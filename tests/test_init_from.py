@@ -1,4 +1,4 @@
-"""--init_from: whole, as far as it fits, and with the discriminators."""
+"""--init_from: complete checkpoints, partial matches, and discriminators."""
 import argparse
 import copy
 
@@ -24,7 +24,7 @@ def make(seed: int, gen: dict | None = None, dis: dict | None = None, **changes)
 
 @pytest.fixture(scope='module')
 def donor(tmp_path_factory):
-    """A trainer, and the folder of its snapshots of steps 5 and 10, as a run has it."""
+    """A trainer, and a run's folder with its snapshots of steps 5 and 10."""
     trainer, folder = make(1), tmp_path_factory.mktemp('donor') / 'outputs/name'
     (folder / 'checkpoints').mkdir(parents=True)
     make(9).save(folder / 'checkpoints', 5)
@@ -37,7 +37,7 @@ def opts(init_from, dis=False, partial=False) -> argparse.Namespace:
 
 
 def loaded(trainer, *arguments) -> tuple[list[str], dict, dict]:
-    """The lines that were said, and the state before and after."""
+    """The messages, and the state before and after."""
     before, lines = copy.deepcopy(trainer.state_dict()), []
     load_initial(trainer, opts(*arguments), lines.append)
     return lines, before, trainer.state_dict()
@@ -49,7 +49,7 @@ def equal(state: dict, other: dict, prefix: str) -> bool:
 
 @pytest.mark.parametrize('place', ['checkpoints/gen_00000010.pt', 'checkpoints', ''])
 @pytest.mark.parametrize('dis', [False, True])
-def test_a_file_or_the_newest_of_a_folder_is_taken_whole(donor, place, dis):
+def test_a_file_or_the_newest_in_a_folder_is_loaded_completely(donor, place, dis):
     lines, before, after = loaded(make(2), donor[1] / place, dis)
     folder = donor[1] / 'checkpoints'
     assert lines == [f'--init_from: the weights of {folder}/gen_00000010.pt',
@@ -65,7 +65,7 @@ def test_discriminators_come_out_of_the_same_file_too(donor, tmp_path):
     assert [line.split(':')[0] for line in lines] == ['--init_from', '--init_from_dis']
 
 
-def test_what_fits_is_taken_and_the_rest_is_named(donor):
+def test_matching_weights_are_loaded_and_the_others_are_reported(donor):
     lines, before, after = loaded(make(2, gen={'style_dim': 4}, dis={'n_layer': 3}), donor[1], True, True)
     theirs = donor[0].state_dict()
     fitting = {key for key, value in after.items() if key in theirs and theirs[key].shape == value.shape}
@@ -83,14 +83,14 @@ def test_what_fits_is_taken_and_the_rest_is_named(donor):
     assert '(not in the file)' in lines[2]
 
 
-def test_one_network_alone_is_taken_where_it_names_its_domain(donor, tmp_path):
+def test_a_single_network_is_loaded_if_it_names_its_domain(donor, tmp_path):
     torch.save({f'gen_b.module.{key}': value for key, value in donor[0].gen_b.state_dict().items()}, tmp_path / 'x.pt')
     lines, before, after = loaded(make(2), tmp_path / 'x.pt', False, True)
     assert equal(donor[0].state_dict(), after, 'gen_b') and equal(before, after, 'gen_a')
     assert lines[0].endswith('tensors of network a fit and were taken: it is not in the file')
 
 
-def test_with_more_residual_blocks_the_rest_is_taken(donor, tmp_path):
+def test_with_more_residual_blocks_the_other_weights_are_loaded(donor, tmp_path):
     lines, _, after = loaded(make(2, gen={'n_res': 2}), donor[1], False, True)
     assert torch.equal(after['gen_a.enc_content.model.0.conv.weight'],
                        donor[0].state_dict()['gen_a.enc_content.model.0.conv.weight'])
@@ -110,7 +110,7 @@ def test_with_more_residual_blocks_the_rest_is_taken(donor, tmp_path):
     (lambda trainer: {name: gen.state_dict() for name, gen in trainer.gens.items()}, False, True,
      '--init_from_dis: {path}: there is no dis_x.pt beside it, and no discriminators in it; leave --init_from_dis out'),
     (lambda trainer: trainer.gen_a.state_dict(), False, False, 'a generator of MUNIT that names no domain; wanted')])
-def test_what_cannot_be_taken_is_one_line(donor, tmp_path, make_content, partial, dis, words):
+def test_an_unusable_checkpoint_is_reported_in_one_line(donor, tmp_path, make_content, partial, dis, words):
     path = tmp_path / 'gen_x.pt'
     torch.save(make_content(donor[0]), path)
     with pytest.raises(BadInput) as error:
@@ -131,7 +131,7 @@ def test_a_file_that_is_missing_makes_no_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('flag', ['--init_from_dis', '--init_from_partial'])
-def test_how_alone_is_one_line(capsys, flag):
+def test_init_flags_without_init_from_are_one_line(capsys, flag):
     assert complaint(capsys, train_command.main, flag) == (
         f'{flag}: says how --init_from is taken; give --init_from, a gen_XXXXXXXX.pt')
 

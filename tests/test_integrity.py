@@ -1,4 +1,4 @@
-"""Damage within files, and outputs that would replace inputs."""
+"""Damaged files, and outputs that would replace inputs."""
 import os
 import random
 
@@ -48,7 +48,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
 
 
 def test_in_a_file_without_checksums_a_wrong_count_of_numbers_is_noticed(tmp_path):
-    """The container before PyTorch 1.6: its numbers have no checksum, but each part says how many it has."""
+    """The format before PyTorch 1.6 has no checksums, but each part states its number of values."""
     path = tmp_path / 'gen.pt'
     content = {'a': torch.randn(2, 3), 'b': torch.randn(6)}
     torch.save(content, path, _use_new_zipfile_serialization=False)

@@ -1,4 +1,4 @@
-"""The layout: imports go one way, through four floors, and the docs show the same floors."""
+"""The layout: imports go one way through the layers, and the docs show the same layers."""
 import ast
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports_of(path: Path, known: dict[str, Path], at_start: bool = False) -> set[str]:
-    """The project's modules that a file imports; `at_start`: without those inside functions."""
+    """The project's modules that a file imports; with `at_start`, without imports inside functions."""
     tree = ast.parse(path.read_text())
     inner = {id(node) for function in ast.walk(tree) if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
              for node in ast.walk(function)} if at_start else set()
@@ -83,7 +83,7 @@ def test_the_checks_see_what_they_look_for(tmp_path):
     assert imports_of(file, known, at_start=True) == {'core.errors', 'engine.config'}
 
 
-def test_few_files_stand_at_the_root():
+def test_the_root_has_few_files():
     visible = [path.name for path in ROOT.iterdir() if path.is_file() and not path.name.startswith('.')]
     assert len(visible) <= 20, visible
 

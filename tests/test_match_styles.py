@@ -1,4 +1,4 @@
-"""scripts/match_styles.py: coordinates of the style code in which the styles of images are spread as N(0, 1)."""
+"""scripts/match_styles.py: coordinates of the style code in which the styles of images have the moments of N(0, 1)."""
 import pytest
 import torch
 import yaml
@@ -43,7 +43,7 @@ def test_styles_are_spread_as_the_prior_and_translations_by_example_stay(model, 
     assert not torch.allclose(torch.cov(raw.T), torch.eye(8), atol=0.1)
     assert codes.mean(0).abs().max() < 0.02
     variances, found = torch.linalg.eigvalsh(torch.cov(raw.T).double()), torch.linalg.eigvalsh(torch.cov(codes.T))
-    used = variances > match_styles.LEAST_VARIANCE   # what was hardly used stays so
+    used = variances > match_styles.LEAST_VARIANCE   # a dimension that was hardly used remains so
     assert (found.flip(0)[:int(used.sum())] - 1).abs().max() < 0.05 and found.max() < 1.05
     content = before.read(model['inputs'] / '0.png', before.source)
     for image in images[:3]:

@@ -1,4 +1,4 @@
-"""The figures that look through networks, on answers that are known, and against the libraries called directly."""
+"""The metrics that use pretrained networks, with known results and against direct calls of the libraries."""
 import hashlib
 import math
 import sys
@@ -40,7 +40,7 @@ def test_all_classes_once_diverge_by_the_logarithm_of_their_number():
     assert conditional_mean_divergence([torch.eye(4), torch.eye(4)]) == pytest.approx(math.log(4))
 
 
-def test_the_papers_figures_are_the_logarithms_of_the_originals():
+def test_the_papers_scores_are_the_logarithms_of_the_originals():
     probabilities = torch.rand(3, 5, 4).softmax(2)
     together = probabilities.flatten(0, 1)
     assert math.exp(mean_divergence(together)) == pytest.approx(inception_score(together))
@@ -158,7 +158,7 @@ def test_kid_is_the_unbiased_kernel_distance(monkeypatch):
     pytest.importorskip('torch_fidelity')
     random = torch.Generator().manual_seed(0)
     one, other = torch.randn(50, 4, generator=random), torch.randn(50, 4, generator=random) + 0.5
-    value, size = kid(one, other, seed=0)   # subsets of all: the same each time
+    value, size = kid(one, other, seed=0)   # subsets contain all samples, so that all are equal
 
     def kernel(x, y):
         return (x.double() @ y.double().T / 4 + 1) ** 3
@@ -194,7 +194,7 @@ def test_features_are_those_of_the_library_in_any_batches(fid_inception, monkeyp
     assert (found[0] - found[1]).abs().max() > 0
 
 
-def test_torchvisions_inception_is_not_taken_for_that_of_fid(tmp_path):
+def test_torchvisions_inception_is_not_accepted_for_fid(tmp_path):
     pytest.importorskip('torch_fidelity')
     torch.save({'fc.weight': torch.zeros(1000, 2048)}, tmp_path / 'torchvision.pth')
     with pytest.raises(BadInput, match="torchvision's is a different network"):
@@ -220,7 +220,7 @@ def test_weights_are_looked_for_in_the_cache_and_else_named(tmp_path, monkeypatc
     assert str(ALEXNET.find('other.pth', '--alexnet')) == 'other.pth'
 
 
-def test_weights_that_are_not_the_published_ones_are_said_to_be_others(tmp_path):
+def test_weights_that_differ_from_the_published_ones_are_marked(tmp_path):
     path = tmp_path / 'weights.pth'
     path.write_bytes(b'made up')
     digest = hashlib.sha256(b'made up').hexdigest()

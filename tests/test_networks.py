@@ -1,4 +1,4 @@
-"""The bricks against their formulas, and what forward, copy and initialisation promise."""
+"""Network blocks against their formulas, and properties of forward, copies and initialization."""
 import copy
 
 import pytest
@@ -32,7 +32,7 @@ def test_adain_takes_the_shift_first_and_the_scale_as_it_is():
     assert torch.allclose(AdaptiveInstanceNorm2d(3)(x, adain), wanted, atol=1e-5)
 
 
-def test_adain_statistics_stand_in_the_state_dict_and_never_change():
+def test_adain_statistics_are_in_the_state_dict_and_never_change():
     norm = AdaptiveInstanceNorm2d(3)
     norm(torch.randn(2, 3, 5, 7), torch.randn(2, 2, 3))
     assert torch.equal(norm.state_dict()['running_mean'], torch.zeros(3))
@@ -112,7 +112,7 @@ def test_munit_generator_shapes(n_downsample):
 
 
 def test_decode_uses_the_mlp_in_module_order():
-    """The MLP's numbers, cut by hand and fed to the layers one by one, give what decode gives."""
+    """Splitting the MLP's output by hand and passing it to the layers one by one gives the result of decode."""
     gen = AdaINGen(3, GEN)
     content, style = gen.encode(torch.rand(1, 3, 32, 32))
     numbers, x = gen.mlp(style)[0], content
@@ -127,7 +127,7 @@ def test_decode_uses_the_mlp_in_module_order():
     assert torch.allclose(gen.dec.model[1:](x), gen.decode(content, style), atol=1e-4)
 
 
-def test_a_batch_of_styles_gives_what_each_gives_alone():
+def test_a_batch_of_styles_equals_separate_calls():
     gen = AdaINGen(3, GEN)
     content, styles = gen.enc_content(torch.rand(1, 3, 32, 32)), torch.randn(3, 8, 1, 1)
     together = gen.decode(content.expand(3, -1, -1, -1), styles)

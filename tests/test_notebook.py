@@ -1,4 +1,4 @@
-"""The notebook: its cells run, its outputs are small and whole, and its first cell fetches what is missing."""
+"""The notebook: its cells run, its outputs are small and complete, and its first cell installs what is missing."""
 import json
 import subprocess
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_it_opens_in_colab_and_installs_what_it_needs(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_all_of_its_cells_run():
-    """With fewer iterations: what the losses do then is not looked at."""
+    """With fewer iterations and without a check of the losses."""
     nbclient, nbformat = pytest.importorskip('nbclient'), pytest.importorskip('nbformat')
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert sum(PARAMETER in cell.source for cell in notebook.cells) == 1

@@ -1,4 +1,4 @@
-"""No command writes over a file that it was given to read, by whatever path; and test.py with several inputs."""
+"""No command overwrites one of its input files, by any path; and test.py with several inputs."""
 import hashlib
 import os
 import shutil
@@ -19,7 +19,7 @@ from utils import write_picture
 
 @pytest.fixture
 def model(tmp_path) -> dict:
-    """A model in a folder of its own, and `linked`: a link to its folder of inputs."""
+    """A model in a new folder, and `linked`, a link to its folder of inputs."""
     model = make_model(tmp_path)
     os.symlink(model['inputs'], tmp_path / 'linked')
     return model
@@ -31,7 +31,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def named(model: dict, name: str) -> Path:
-    """The first input under another name: one that the command would write."""
+    """Rename the first input to a name that the command would write."""
     path = model['inputs'] / name
     path.parent.mkdir(exist_ok=True)
     shutil.copyfile(model['inputs'] / '0.png', path)
@@ -107,7 +107,7 @@ def test_several_inputs_and_patterns_give_outputs_under_their_names(model, tmp_p
     assert {path.name for path in out.iterdir()} == names
     assert '0_output000.jpg … 1_output001.jpg and 0_input.jpg' in capsys.readouterr().out
     test_command.main(flags(model, input=model['inputs'] / '1.png', output_folder=tmp_path / 'one', num_style=2))
-    for name in ('output000', 'output001', 'input'):   # the same styles, whatever else is translated
+    for name in ('output000', 'output001', 'input'):   # the same styles, independent of the other inputs
         assert (out / f'1_{name}.jpg').read_bytes() == (tmp_path / 'one' / f'{name}.jpg').read_bytes()
 
 

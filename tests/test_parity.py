@@ -1,4 +1,4 @@
-"""Our arithmetic against figures that the original printed, on weights and images made anew from seeds."""
+"""Our computations against numbers that the original printed, with weights and images that seeds reproduce."""
 import json
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Metrics of outlines and photographs on white, with known answers, and the command that prints them."""
+"""Metrics of outlines and photographs on white, with known results, and the command that prints them."""
 import json
 
 import numpy as np

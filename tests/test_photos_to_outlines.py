@@ -27,7 +27,7 @@ SCRIPT = ROOT / 'scripts' / 'photos_to_outlines.py'
 
 
 def shirt(colour=(230, 170, 60), size=160, background=(60, 110, 70)):
-    """A photograph of a shirt that lies on a floor, with the noise of a camera."""
+    """A photograph of a shirt on a floor, with camera noise."""
     image = Image.new('RGB', (size, size), background)
     body = [(.3, .2), (.7, .2), (.9, .35), (.82, .47), (.7, .42), (.7, .85), (.3, .85), (.3, .42), (.18, .47),
             (.1, .35)]
@@ -136,7 +136,7 @@ def test_pairs_have_the_same_names_and_fit(tmp_path):
     assert (drawn & written).sum() / (drawn | written).sum() > 0.8   # JPEG moves a few pixels
 
 
-def test_train_and_test_of_the_input_stay_apart_and_subfolders_become_names(tmp_path):
+def test_train_and_test_of_the_input_stay_separate_and_subfolders_become_names(tmp_path):
     write_photographs(tmp_path / 'in' / 'train' / 'red', 2)
     write_photographs(tmp_path / 'in' / 'train' / 'blue', 2)
     write_photographs(tmp_path / 'in' / 'test', 1)
@@ -152,7 +152,7 @@ def test_the_split_depends_on_the_seed_only():
     assert first == assign(photographs, {}, 1, False, 0.1) != assign(photographs, {}, 2, False, 0.1)
     counts = [list(first.values()).count(place) for place in ('test', 'train_a', 'train_b')]
     assert counts[0] == 10 and sorted(counts[1:]) == [45, 46]
-    # New photographs do not move the others.
+    # New photographs do not change the split of the others.
     more = assign([*photographs, *(f'new{i}' for i in range(99))], first, 1, False, 0.1)
     assert more.items() >= first.items() and list(more.values()).count('test') == 20
     assert set(assign(['a'], {}, 0, False, 0.1).values()) <= {'train_a', 'train_b'}
@@ -163,7 +163,7 @@ def test_exif_orientation_alpha_and_16_bits(tmp_path):
     image = Image.new('RGB', (120, 80), 'white')
     image.paste('red', (0, 0, 120, 30))
     exif = Image.Exif()
-    exif[0x0112] = 6   # turn by 90° clockwise: what is at the top goes to the right
+    exif[0x0112] = 6   # rotate by 90° clockwise: the top becomes the right side
     image.save(tmp_path / 'in' / 'turned.jpg', exif=exif, quality=95)
     clear = Image.new('RGBA', (90, 90), (0, 0, 0, 0))
     clear.paste((0, 0, 255, 255), (30, 30, 60, 60))
@@ -192,7 +192,7 @@ def test_a_second_run_only_makes_what_is_missing(tmp_path, flags, capsys):
         victim.unlink()
     kept = sorted((tmp_path / 'out' / 'trainB').iterdir())[0]
     os.utime(kept, (1, 1))
-    if flags:   # a killed run leaves half a line
+    if flags:   # as after a killed run, which leaves a partial line
         path = tmp_path / 'out' / photos_to_outlines.CSV
         path.write_bytes(path.read_bytes() + b'half,a li')
     capsys.readouterr()
@@ -278,7 +278,7 @@ def test_a_bad_cut_out_is_left_out_with_its_reason(tmp_path, capsys):
     assert rows['00']['reason'] == '' and all(rows[name]['reason'] for name in ('speck', 'plain'))
     assert names(out / 'refused') == ['train_plain', 'train_speck']
     assert Image.open(out / 'kept_and_refused.png').width > 1000
-    # Limits that everything satisfies keep it.
+    # With limits that every cut-out satisfies, it is kept.
     limits = [f'--{name}={100 if name.startswith("max") else 0}' for name in Limits._fields]
     assert photos_to_outlines.main(['--input', str(tmp_path / 'in'), '--output', str(tmp_path / 'all'), '--size', '32',
                                     '--workers', '1', '--cut_out', '--pairs', '--test_share', '0', *limits]) == 0
@@ -356,7 +356,7 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch):
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of what the script needs. The blank in its name is on purpose."""
+    """A copy of the files that the script needs. The blank in its path is intentional."""
     for folder in ('scripts', 'core', 'engine', 'extras/outlines'):
         shutil.copytree(ROOT / folder, tmp_path / 'my project' / folder, ignore=shutil.ignore_patterns('__pycache__'))
     for name in ('data.py', 'extras/__init__.py'):
@@ -396,7 +396,7 @@ def test_get_shirts_takes_the_shirts_out_of_the_archive_and_counts_them(project)
     buffer = io.BytesIO()
     shirt().save(buffer, 'JPEG')
     (project / 'datasets').mkdir()
-    archive = project / 'datasets' / 'clothing_dataset_small.zip'   # as a finished download leaves it
+    archive = project / 'datasets' / 'clothing_dataset_small.zip'   # as after a finished download
     with zipfile.ZipFile(archive, 'w') as file:
         for index, name in enumerate(('train/t-shirt', 'train/longsleeve', 'train/hat', 'validation/longsleeve',
                                       'validation/hat', 'test/t-shirt', 'test/hat')):

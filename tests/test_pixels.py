@@ -1,4 +1,4 @@
-"""The figures from pixels, on pictures whose figures are known."""
+"""The metrics from pixels, on images with known results."""
 import math
 import random
 
@@ -86,7 +86,7 @@ def test_bins_are_eighths_of_hue_and_thirds_of_lightness(lab, found):
 
 # -- edges ------------------------------------------------------------------------------------------------------------
 
-def test_edges_lie_where_a_square_ends():
+def test_edges_are_at_the_border_of_a_square():
     found = edges(square(20, 16, 24))[0]
     outline = torch.zeros(64, 64, dtype=torch.bool)
     outline[16:40, 20:44] = True
@@ -123,7 +123,7 @@ def test_f1_joins_precision_and_recall():
     wanted = torch.zeros(3, 32, 32, dtype=torch.bool)
     wanted[:, :, 5] = wanted[:2, :, 25] = True
     found = torch.zeros(3, 32, 32, dtype=torch.bool)
-    found[0, :, 5] = True                                    # half of what is wanted: 2 · 1 · ½ / 1½
+    found[0, :, 5] = True                                    # half of the wanted edges: 2 · 1 · ½ / 1½
     found[1, :, 5] = found[1, :, 25] = found[1, :, 12] = True   # and a third too much: 2 · ⅔ / 1⅔
     found[2, :, 15] = True
     assert edge_f1(found, wanted, 2.0).tolist() == pytest.approx([2 / 3, 0.8, 0])
@@ -149,7 +149,7 @@ def test_the_tolerance_is_two_pixels_at_128(height, width, wanted):
 # -- patterns ---------------------------------------------------------------------------------------------------------
 
 def patterned(kind: str, size: int, seed: int):
-    """A disc of random colours with a pattern as the demo data draws it, and its mask."""
+    """A disc with random colours and a pattern of the demo data, and its mask."""
     rng = np.random.default_rng(seed)
     while True:
         style = choose_style(rng)
@@ -162,13 +162,13 @@ def patterned(kind: str, size: int, seed: int):
         second = torch.nn.functional.avg_pool2d(large[None, None], 4)[0]
         image = image * (1 - second) + colours[1] * second
     at = (torch.arange(size) + 0.5) / size - 0.5
-    light = 1 + 0.2 * at[:, None]   # from above, as on all drawn things
+    light = 1 + 0.2 * at[:, None]   # light from above, as on all drawn objects
     return to_lab((((image + 1) * light) - 1)[None].clamp(-1, 1))[0], at[:, None] ** 2 + at ** 2 < 0.3 ** 2
 
 
 @pytest.mark.parametrize('size', [64, 128, 300])
 @pytest.mark.parametrize('kind', image_features.PATTERNS)
-def test_patterns_are_told_apart(kind, size):
+def test_patterns_are_recognized(kind, size):
     found = [pattern_of(*patterned(kind, size, seed)) for seed in range(8)]
     assert found.count(kind) >= 7, found
 

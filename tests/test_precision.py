@@ -1,4 +1,4 @@
-"""The keys that trade digits, memory and time: what each may change, and what it may not."""
+"""The keys that trade precision, memory and time: what each may change, and what it may not."""
 import copy
 
 import pytest
@@ -55,7 +55,7 @@ def test_bfloat16_is_near_and_leaves_weights_moments_and_losses_in_32_bits(train
 
 
 def test_norms_take_their_statistics_in_32_bits():
-    """Of a mean a hundred times the deviation, 8 bits would leave little."""
+    """With a mean a hundred times the deviation, 8 bits of mantissa would lose the values."""
     from networks import AdaptiveInstanceNorm2d, InstanceNorm2d, LayerNorm
     x = (torch.randn(1, 4, 16, 16) + 100).bfloat16()
     layer = LayerNorm(4)
@@ -99,7 +99,7 @@ def test_an_iteration_compiles_without_a_break_and_stays_the_same(trainer_class,
     assert losses_of(trainer) == pytest.approx(wanted, rel=1e-5)
     compiled = torch._dynamo.utils.counters['stats']['unique_graphs']
     losses_of(trainer)
-    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == compiled > 0    # and nothing anew each time
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == compiled > 0    # and no recompilation
 
 
 @both_trainers

@@ -1,4 +1,4 @@
-"""Faults that users of similar programs reported in public, as docs/reliability.md lists them: each once as a test."""
+"""Problems that users of similar programs have reported in public, listed in docs/reliability.md, one test for each."""
 import errno
 import os
 import re
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope='module')
 def translate(tmp_path_factory) -> list[str]:
-    """The command that translates a picture with a tiny model; --output_folder is to be added."""
+    """The command that translates an image with a tiny model, without --output_folder."""
     model = make_model(tmp_path_factory.mktemp('model'))
     return [sys.executable, 'test.py', *flags(model, input=model['inputs'] / '0.png', num_style=1)]
 
@@ -46,7 +46,7 @@ def test_closed_streams_do_not_end_a_command(translate, tmp_path, closed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('unbuffered', ['', '1'])
-def test_a_reader_that_has_seen_enough_is_no_error(translate, tmp_path, unbuffered):
+def test_a_closed_pipe_is_not_an_error(translate, tmp_path, unbuffered):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run([*translate, '--output_folder', tmp_path / 'out'], cwd=ROOT, stdout=write, text=True,

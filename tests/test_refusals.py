@@ -1,4 +1,4 @@
-"""What commands say of a user's mistake: one line that names the flag or key, the value, and what would be right."""
+"""Messages about users' mistakes: one line that names the flag or key, the value, and what is allowed or what to do."""
 import contextlib
 import re
 import sys
@@ -13,7 +13,7 @@ from tiny import make_model
 
 from engine.cli import run_command
 
-# After the flag or key: what may be given, what lies there, or what to do.
+# After the flag or key: what is allowed, what was found, or what to do.
 ADVICE = re.compile(r'not one of|at least|at most|more than|choose|give |take |use |name |leave |lower |set |install|'
                     r'needs?\b|'
                     r'has \d+|wants?|should|must|required|did you mean|multiple of|missing|no such f|not a file but|'
@@ -24,7 +24,7 @@ ADVICE = re.compile(r'not one of|at least|at most|more than|choose|give |take |u
 
 @pytest.fixture(scope='module')
 def place(tmp_path_factory) -> Path:
-    """A folder with a model, and with things that no command can use; commands are called in it."""
+    """A folder with a model and with files that no command can use; commands run in it."""
     place = tmp_path_factory.mktemp('place')
     make_model(place)
     data = ['data/trainA', 'data/trainB', 'data/testA', 'data/testB']
@@ -43,7 +43,7 @@ BATCH = 'test_batch', MODEL + '--output_folder=out '
 WALK = 'scripts.interpolate_styles', MODEL + '--output_folder=out '
 STYLES = 'scripts.analyze_styles', MODEL + '--output_folder=out '
 VIDEO = 'video', MODEL
-CASES = [   # command, its sound flags; the wrong ones; flag or key and value that the line names
+CASES = [   # command and its valid flags; the invalid ones; the flag or key and the value that the message names
     (TEST, '--input nofile.png', '--input nofile.png'),
     (TEST, '--input text.png', '--input text.png'),
     (TEST, '--input one', '--input one'),
@@ -96,7 +96,7 @@ CASES = [   # command, its sound flags; the wrong ones; flag or key and value th
     (VIDEO, '--input text --output o.mp4', '--input text'),
     (VIDEO, '--input one --output o.mp4', '--output o.mp4'),
 ]
-KEYS = [   # a change of a sound config; the key and the value that the line names
+KEYS = [   # a change of a valid config; the key and the value that the message names
     ({'data_root': 'nofolder'}, 'data_root: nofolder'),
     ({'lr': -1}, 'lr: -1'),
     ({'lr': 'x'}, "lr: 'x'"),
@@ -122,7 +122,7 @@ KEYS = [   # a change of a sound config; the key and the value that the line nam
 
 
 def said(command: str, arguments: list[str], place: Path, monkeypatch, capsys) -> list[str]:
-    """The lines on stderr of a command that ends with status 2."""
+    """The lines on stderr of a command that exits with status 2."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, 'argv', [f'{command.split(".")[-1]}.py'])
     before = {path for path in place.rglob('*')}

@@ -1,7 +1,7 @@
-"""A rehearsal for the GPU on a machine without one.
+"""Tests of GPU behaviour on a machine without a GPU.
 
-On PyTorch's meta device tensors have shapes and no values: mixing devices raises there, and so does whatever would have
-to wait for a GPU, such as `.item()` or an `if` on a tensor.
+On PyTorch's meta device, tensors have shapes and no values. Mixing devices raises an error there, and so does
+everything that would wait for a GPU, such as `.item()` or an `if` on a tensor.
 """
 import contextlib
 import copy
@@ -28,7 +28,7 @@ from utils import to_bytes, to_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {'gen': {'dim': 4, 'n_res': 1, 'mlp_dim': 8}, 'dis': {'dim': 4, 'n_layer': 2, 'num_scales': 2}}
-# Operations that launch nothing: they change how a tensor is looked at, or reserve memory.
+# Operations that launch no kernel: views and allocations.
 FREE = {'detach', 'view', '_unsafe_view', '_reshape_alias', 'unsqueeze', 'squeeze', 'slice', 'select', 'as_strided',
         'expand', 'transpose', 'permute', 't', 'alias', 'split', 'split_with_sizes', 'chunk', 'unbind', 'empty',
         'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided', 'unfold', 'narrow', 'lift_fresh',
@@ -49,8 +49,8 @@ class Launches(TorchDispatchMode):
 
 @pytest.fixture
 def meta():
-    """Trainers can be moved to the meta device. Adam's fused kernel has it not in its list of devices, but works."""
-    torch.__future__.set_swap_module_params_on_conversion(True)   # the optimizers go on with the same parameters
+    """Allow trainers on the meta device. Fused Adam works on it but does not list it as a supported device."""
+    torch.__future__.set_swap_module_params_on_conversion(True)   # the optimizers keep the same parameters
     with mock.patch.object(sys.modules['torch.optim.adam'], '_device_dtype_check_for_fused', lambda *_, **__: None):
         yield
     torch.__future__.set_swap_module_params_on_conversion(False)
@@ -97,7 +97,7 @@ def test_an_iteration_keeps_to_its_device_and_waits_for_nothing(meta, trainer_cl
 
 
 def test_the_rehearsal_notices_an_iteration_that_waits(meta):
-    with pytest.raises((RuntimeError, NotImplementedError)):   # `elif finite` of Adam that is not fused
+    with pytest.raises((RuntimeError, NotImplementedError)):   # `elif finite` for Adam without the fused kernel
         on_meta(MUNIT_Trainer, config_with(fused=False, **SMALL))
 
 
@@ -127,7 +127,7 @@ def test_translation_keeps_to_its_device(tmp_path, method):
 
 
 def test_the_standard_update_launches_a_bounded_number_of_kernels(meta):
-    """2,431 before edges, AdaIN parameters and losses had gradients of their own."""
+    """It was 2,431 before edges, AdaIN parameters and losses had hand-written gradients."""
     config = load_config(ROOT / 'configs' / 'edges2shoes_folder.yaml')
     trainer, x_a, x_b = on_meta(MUNIT_Trainer, config, 1, 256)
     trainer.update_learning_rate()
@@ -139,7 +139,7 @@ def test_the_standard_update_launches_a_bounded_number_of_kernels(meta):
 # -- the iteration as a CUDA graph, with a stand-in for CUDA ----------------------------------------------------------
 
 class FakeGraph:
-    """What `torch.cuda.CUDAGraph` is to `GraphedUpdate`: replaying computes the update on the recorded tensors."""
+    """A stand-in for `torch.cuda.CUDAGraph`: replaying computes the update on the captured tensors."""
 
     def __init__(self, owner):
         self.owner = owner
@@ -151,7 +151,7 @@ class FakeGraph:
         self.recordings += 1
         trainer = self.owner.trainer
         before = [tensor.detach().clone() for tensor in self.state(trainer)]
-        yield   # a recording computes nothing
+        yield   # a capture computes nothing
         with torch.no_grad():
             for tensor, value in zip(self.state(trainer), before, strict=True):
                 tensor.copy_(value)
@@ -171,7 +171,7 @@ class FakeGraph:
 
 @pytest.fixture
 def fake_cuda():
-    """Patches what `engine.cuda_graph` asks of CUDA; the made graphs are given back."""
+    """Replace the CUDA functions that `engine.cuda_graph` uses. Returns the list of created graphs."""
     made = []
 
     @contextlib.contextmanager
@@ -211,10 +211,10 @@ def assert_alike(found: list[dict], wanted: list[dict]) -> None:
 
 @pytest.mark.parametrize('trainer_cls, changes', [
     (MUNIT_Trainer, {}), (UNIT_Trainer, {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01}),
-    # The penalty is due in the fourth and eighth iteration: beside the recording, and in its place.
+    # The penalty is due in the fourth iteration, where the graph would be captured, and in the eighth.
     (MUNIT_Trainer, {'dis': {**GRAPHED['dis'], 'augment': 'color,cutout', 'r1_w': 0.1, 'r1_every': 4}})])
 def test_a_graph_learns_what_single_operations_learn(fake_cuda, trainer_cls, changes):
-    """Noise, the falling learning rate and the growing share of the averages reach a graph that was recorded once."""
+    """Noise, the falling learning rate and the growing share of the averages reach a graph that was captured once."""
     made, made_by = fake_cuda
     config = {**copy.deepcopy(GRAPHED), **changes}
     plain = filled_trainer(trainer_cls, config)
@@ -228,7 +228,7 @@ def test_a_graph_learns_what_single_operations_learn(fake_cuda, trainer_cls, cha
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_a_snapshot_beside_a_graph_is_an_ordinary_one_and_resuming_records_anew(fake_cuda, tmp_path):
+def test_a_snapshot_with_a_graph_is_an_ordinary_one_and_resuming_captures_again(fake_cuda, tmp_path):
     made, made_by = fake_cuda
     plain = filled_trainer(MUNIT_Trainer, GRAPHED)
     wanted = run(plain, plain.update, range(2 * WARM_UP + 4))
@@ -274,7 +274,7 @@ def test_the_tape_draws_what_the_generator_of_the_cpu_draws():
 
 @pytest.mark.slow
 def test_an_update_is_compiled_once_whatever_the_learning_rate():
-    """Traced as the compiler does it, without the making of kernels, which takes minutes on a CPU."""
+    """Traced as by the compiler, without generating kernels, which takes minutes on a CPU."""
     config = config_with(gen={'n_res': 1, 'dim': 4}, step_size=3, grad_clip='auto', ema_decay=0.9, dirty='a',
                          log_styles=True, recon_x_cyc_w=1, precision='bf16',
                          dis={'n_layer': 2, 'num_scales': 1, 'dim': 4, 'augment': 'color,translation,cutout',

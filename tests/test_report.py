@@ -1,4 +1,4 @@
-"""The page of a run, opened in a browser from a copied folder, and what TensorBoard is given beside the losses."""
+"""The page of a run, opened in a browser from a copied folder, and what TensorBoard gets in addition to the losses."""
 import html
 import json
 import math
@@ -30,7 +30,7 @@ from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_d
 from engine.training import StopSignal
 from trainer import MUNIT_Trainer
 
-NAME = '<img src=x onerror=alert(1)>'   # a config's name, and so the run's
+NAME = '<img src=x onerror=alert(1)>'   # the name of a config, and so of its run
 TINY = {'max_iter': 8, 'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32,
         'display_size': 3, 'log_iter': 1, 'image_save_iter': 2, 'image_display_iter': 1, 'snapshot_save_iter': 3,
         'num_workers': 0, 'deterministic': True, 'log_styles': True, 'display_guided': True, 'ema_decay': 0.9,
@@ -43,7 +43,7 @@ PAIRED = {**{key: TINY[key] for key in ('max_iter', 'new_size', 'crop_image_heig
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory) -> Path:
-    """Images in a folder whose name, which the config holds, would end a script."""
+    """Images in a folder whose name, which is in the config, would end a script element."""
     root = tmp_path_factory.mktemp('data') / '<' / 'script><b>&'
     for i, folder in enumerate(('trainA', 'trainB', 'testA', 'testB')):
         (root / folder).mkdir(parents=True)
@@ -63,7 +63,7 @@ def train(folder: Path, data: Path, *arguments, trainer='MUNIT', name=NAME, **ch
 
 @pytest.fixture(scope='module')
 def run(data, tmp_path_factory) -> Path:
-    """The output path of a MUNIT that was trained for 8 iterations at once."""
+    """The output path of a MUNIT that was trained for 8 iterations without interruption."""
     folder = tmp_path_factory.mktemp('run')
     assert train(folder, data) == 0
     return folder
@@ -71,7 +71,7 @@ def run(data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def resumed(data, tmp_path_factory) -> Path:
-    """The same one, stopped after 5 iterations and resumed."""
+    """The same run, stopped after 5 iterations and resumed."""
     folder = tmp_path_factory.mktemp('resumed')
     assert train(folder, data, '--max_iter', 5) == 0
     assert train(folder, data, '--resume') == 0
@@ -80,7 +80,7 @@ def resumed(data, tmp_path_factory) -> Path:
 
 # -- what the page knows ----------------------------------------------------------------------------------------------
 
-def test_the_data_of_a_run_are_whole_and_json(run):
+def test_the_data_of_a_run_is_complete_and_valid_json(run):
     text = (run / 'outputs' / NAME / 'run.js').read_text()
     assert text.startswith('showRun(') and text.endswith(');\n') and not set(text) & set('<>&')
     told = json.loads(text[len('showRun('):-len(');\n')])
@@ -127,7 +127,7 @@ def test_overrides_of_the_command_line_are_marked(resumed, data, tmp_path):
     assert given == ['max_iter']
 
 
-def test_a_new_run_in_the_folder_of_an_earlier_one_shows_nothing_of_it(data, tmp_path):
+def test_a_new_run_in_an_earlier_runs_folder_shows_only_itself(data, tmp_path):
     assert train(tmp_path, data, '--max_iter', 3, image_save_iter=1) == 0
     assert train(tmp_path, data, '--max_iter', 2, log_iter=2, image_display_iter=2) == 0
     told = read_data(tmp_path / 'outputs' / NAME)
@@ -167,7 +167,7 @@ def test_a_method_of_one_direction_has_a_page_of_one(data, tmp_path):
     assert {'style_b/all', 'style_b/7'} <= tags and 'style_a/all' not in tags
 
 
-def test_the_page_of_an_earlier_run_is_written_by_the_command(run, tmp_path, capsys):
+def test_the_command_rebuilds_the_page_of_an_earlier_run(run, tmp_path, capsys):
     folder = tmp_path / 'old'
     shutil.copytree(run / 'outputs' / NAME / 'images', folder / 'images')
     (folder / 'index.html').write_text('<p>The rows of a picture: input, &lt;b&gt;. The page reloads itself.</p>\n'
@@ -201,7 +201,7 @@ def test_a_page_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('content', ['', 'showRun(', 'showRun({});', 'showRun([1]);', '\xff',
                                      'showRun({"pictures":3});'])
-def test_data_that_are_none_are_passed_over(tmp_path, content):
+def test_an_invalid_run_js_is_ignored(tmp_path, content):
     (tmp_path / 'run.js').write_text(content)
     assert read_data(tmp_path) is None
 
@@ -233,10 +233,10 @@ def test_a_value_that_is_not_finite_leaves_a_gap_and_json():
     json.loads(as_script(curves.data()), parse_constant=pytest.fail)
 
 
-def test_a_page_of_a_million_iterations_stays_small_and_quick(tmp_path):
+def test_a_page_of_a_million_iterations_stays_small_and_fast(tmp_path):
     names = [f'loss_gen_term_{i}' for i in range(25)]
     told = Report(tmp_path, {'name': 'long', 'kinds': ['input'], 'ways': ['a2b', 'b2a'], 'max_iter': 10 ** 6})
-    for i in range(2 * POINTS - 1):   # as many points as there ever are
+    for i in range(2 * POINTS - 1):   # the largest number of points
         told.curves.add(dict.fromkeys(names, 1.23456 * i), 10 * i, i)
     told.curves.every = 64
     told.pictures = dict.fromkeys(told.pictures, list(range(10_000, 1_000_001, 10_000)))
@@ -247,7 +247,7 @@ def test_a_page_of_a_million_iterations_stays_small_and_quick(tmp_path):
     assert len(told.curves.times) <= run_page.PACED_BY
 
 
-def test_what_a_later_file_overtakes_is_not_read(tmp_path):
+def test_events_that_a_later_file_supersedes_are_not_read(tmp_path):
     for first, last, value in ((0, 6, 1.0), (4, 8, 2.0), (4, 9, 3.0)):
         log = Log(tmp_path, first)
         for step in range(first + 1, last + 1):
@@ -332,7 +332,7 @@ def browser():
 
 
 class Visit:
-    """A page that is open in the browser, and what it has asked for and complained of."""
+    """A page that is open in the browser, with its requests and errors."""
 
     def __init__(self, browser, place: Path, width: int = 1280, scheme: str = 'light', script: bool = True, hash_=''):
         self.context = browser.new_context(viewport={'width': width, 'height': 800}, color_scheme=scheme,
@@ -353,7 +353,7 @@ class Visit:
 
 @pytest.fixture
 def copied(run, tmp_path) -> Path:
-    """The run's folder, copied to where nothing else is."""
+    """The run's folder, copied to an otherwise empty place."""
     folder = tmp_path / 'a copy' / '100% & #1'
     shutil.copytree(run / 'outputs' / NAME, folder, ignore=shutil.ignore_patterns('checkpoints', '.lock'))
     return folder
@@ -383,7 +383,7 @@ def test_the_page_opens_from_a_copied_folder_and_asks_no_other_place(browser, co
         for said in ('Finished', '8 of 8', 's/it', 'GiB', 'averaged weights (ema_decay 0.9)', 'style of an image',
                      'Python', '</script><b>&', 'default: 0', 'gen_recon_x_a', 'python train.py'):
             assert said in text, said
-        # each row's name stands beside its row
+        # the labels are at the height of their rows
         rows = page.evaluate('[...document.querySelectorAll("figure:first-of-type li")].map('
                              'one => one.getBoundingClientRect().top)')
         picture = page.evaluate('(one => [one.top, one.height])(document.images[0].getBoundingClientRect())')
@@ -487,7 +487,7 @@ def test_what_the_reader_has_set_stays_while_the_page_follows_the_run_and_it_res
 
 
 @pytest.mark.slow
-def test_texts_of_users_do_no_harm(browser, copied):
+def test_text_from_users_is_escaped(browser, copied):
     bad = '</script><script>alert(1)</script><img src=x onerror=alert(1)>'
     told = read_data(copied)
     curves = {**told['curves'], 'terms': {**told['curves']['terms'], bad: {'mean': [1.0] * 8}}}
@@ -504,7 +504,7 @@ def test_texts_of_users_do_no_harm(browser, copied):
 
 
 @pytest.mark.slow
-def test_without_javascript_the_latest_pictures_are_seen(browser, copied):
+def test_without_javascript_the_latest_pictures_are_shown(browser, copied):
     visit = Visit(browser, copied / 'index.html', width=390, script=False)
     with visit as page:
         assert page.locator('img').count() == 2
@@ -562,7 +562,7 @@ def test_curves_of_many_points_are_compared_at_few_and_to_their_ends():
 @pytest.mark.parametrize('case, words', [
     ('one', '1 folders: 2 to 8'), ('same', '2 folders: 2 to 8 different'), ('none', 'no run.js'),
     ('damaged', 'a run.js is damaged'), ('over', 'whose page would be lost')])
-def test_what_cannot_be_compared_is_one_line_and_nothing_is_written(run, tmp_path, capsys, case, words):
+def test_runs_that_cannot_be_compared_are_one_line_and_nothing_is_written(run, tmp_path, capsys, case, words):
     folder, out = run / 'outputs' / NAME, tmp_path / 'out'
     other = tmp_path / 'other'
     other.mkdir()

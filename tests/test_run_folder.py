@@ -1,4 +1,4 @@
-"""A run in the folder of an earlier one: what that left, a config that has changed, and no step left to take."""
+"""A run in the folder of an earlier one: its files, a changed config, and a finished run."""
 import hashlib
 import json
 import shutil
@@ -48,7 +48,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 # -- a new run of the same name ---------------------------------------------------------------------------------------
 
-def test_all_that_an_earlier_run_left_is_put_aside_together(data, tmp_path, capsys):
+def test_all_files_of_an_earlier_run_are_moved_aside_together(data, tmp_path, capsys):
     assert train(tmp_path, data, max_iter=3, lr=0.0002) == 0
     folder, logs = tmp_path / 'outputs/tiny', tmp_path / 'logs/tiny'
     (folder / 'mine.txt').write_text('notes')
@@ -74,7 +74,7 @@ def test_all_that_an_earlier_run_left_is_put_aside_together(data, tmp_path, caps
     assert hashes(folder / 'earlier_1') == aside and (folder / 'earlier_2/images').is_dir()
 
 
-def test_pictures_alone_are_put_aside_too(data, tmp_path, capsys):
+def test_pictures_without_a_run_are_moved_aside_too(data, tmp_path, capsys):
     assert train(tmp_path, data) == 0
     folder = tmp_path / 'outputs/tiny'
     for path in (folder / 'checkpoints').iterdir():
@@ -84,7 +84,7 @@ def test_pictures_alone_are_put_aside_too(data, tmp_path, capsys):
     assert (folder / 'earlier_1/images/gen_a2b_test_00000002.jpg').exists()
 
 
-def test_a_first_run_and_a_resumed_one_put_nothing_aside(data, tmp_path):
+def test_first_and_resumed_runs_move_nothing_aside(data, tmp_path):
     assert train(tmp_path, data) == 0 and train(tmp_path, data, '--resume', max_iter=3) == 0
     assert not list((tmp_path / 'outputs/tiny').glob('earlier_*'))
 
@@ -114,7 +114,7 @@ def test_the_tracker_of_the_new_run_stays(data, tmp_path, monkeypatch):
     assert ids == ['new', 'earlier']
 
 
-def test_what_cannot_be_put_aside_is_one_line(data, tmp_path, capsys, monkeypatch):
+def test_files_that_cannot_be_moved_aside_are_one_line(data, tmp_path, capsys, monkeypatch):
     assert train(tmp_path, data) == 0
     before = hashes(tmp_path / 'outputs/tiny')
     capsys.readouterr()
@@ -131,7 +131,7 @@ def test_what_cannot_be_put_aside_is_one_line(data, tmp_path, capsys, monkeypatc
 
 # -- going on with another config -------------------------------------------------------------------------------------
 
-def test_what_has_changed_in_the_config_is_said(data, tmp_path, capsys):
+def test_changes_of_the_config_are_reported(data, tmp_path, capsys):
     assert train(tmp_path, data) == 0
     capsys.readouterr()
     assert train(tmp_path, data, '--resume', '--max_iter=3', lr=0.0002, ema_decay=0.9, gan_w=2, gen={
@@ -148,7 +148,7 @@ def test_what_has_changed_in_the_config_is_said(data, tmp_path, capsys):
 
 @pytest.mark.parametrize('content, words', [
     ('lr: [', 'the config so far, cannot be compared'), ('', 'the config so far, cannot be compared'), (None, '')])
-def test_a_config_that_is_damaged_or_gone_does_not_stop_the_run(data, tmp_path, capsys, content, words):
+def test_a_damaged_or_missing_copy_of_the_config_does_not_stop_the_run(data, tmp_path, capsys, content, words):
     assert train(tmp_path, data) == 0
     kept = tmp_path / 'outputs/tiny/config.yaml'
     kept.unlink() if content is None else kept.write_text(content)
@@ -162,7 +162,7 @@ def test_a_config_that_is_damaged_or_gone_does_not_stop_the_run(data, tmp_path, 
 # -- past the end -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('max_iter', [1, 2, 3])
-def test_a_run_past_its_end_says_that_nothing_is_to_do_and_changes_nothing(data, tmp_path, capsys, max_iter):
+def test_resuming_a_finished_run_says_that_nothing_is_left_to_do(data, tmp_path, capsys, max_iter):
     assert train(tmp_path, data, max_iter=3) == 0
     before, logs = hashes(tmp_path / 'outputs'), hashes(tmp_path / 'logs')
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What a run writes beside its snapshots: losses.csv, and folders that somebody removes while it trains."""
+"""losses.csv, and folders that are removed while a run trains."""
 import contextlib
 import csv
 import shutil
@@ -35,7 +35,7 @@ def test_the_table_gets_a_column_when_a_term_appears(tmp_path):
     table.add({'a': 1.5, 'b': float('nan')}, 1)
     table.add({'c': 0.1, 'a': 2.0}, 2)
     assert table.path.read_text() == 'step,a,b,c\n1,1.5,nan,\n2,2,,0.1\n'
-    LossTable(table.path).add({'c': 3.0}, 3)   # opened again, it goes on
+    LossTable(table.path).add({'c': 3.0}, 3)   # opened again, it is continued
     with open(table.path, 'a') as file:
         file.write('4,1.0')                    # the run was killed in the middle of a row
     again = LossTable(table.path)
@@ -71,7 +71,7 @@ def test_a_new_run_of_the_same_name_begins_a_new_table(tmp_path, data):  # noqa:
 
 
 @pytest.mark.parametrize('gone', ['images', 'checkpoints', '.', 'losses.csv', '../../logs/tiny'])
-def test_what_is_removed_in_mid_run_is_made_again(tmp_path, data, monkeypatch, capfd, gone):  # noqa: F811
+def test_folders_removed_during_a_run_are_created_again(tmp_path, data, monkeypatch, capfd, gone):  # noqa: F811
     def remove(folder: Path) -> None:
         path = folder / gone
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -86,7 +86,7 @@ def test_what_is_removed_in_mid_run_is_made_again(tmp_path, data, monkeypatch, c
 
 
 @pytest.mark.parametrize('name', ['images/gen_a2b_train_current.jpg', 'index.html', 'losses.csv'])
-def test_what_cannot_be_replaced_is_named_once_and_the_run_goes_on(tmp_path, data, monkeypatch, capfd,  # noqa: F811
+def test_a_file_that_cannot_be_replaced_is_reported_once_and_the_run_continues(tmp_path, data, monkeypatch, capfd,  # noqa: F811
                                                                   name):
     def block(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):

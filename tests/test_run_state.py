@@ -1,4 +1,4 @@
-"""What a state may say: odd values are refused or passed over, and what the config decides is the config's."""
+"""Validation of states: invalid values are refused or skipped, and settings come from the config only."""
 import copy
 import math
 import random
@@ -45,7 +45,7 @@ def folder(snapshots_made, tmp_path):
 
 
 def rewrite(folder, change, step: int = 2, sealed: bool = False) -> None:
-    """Change a state and write it again, without the seal (as by an earlier version), or with the one it had."""
+    """Change a state and save it again, without the seal (as an earlier version) or with the old seal."""
     path = snapshots.file_of(folder, 'state', step)
     state = torch.load(path)
     change(state)
@@ -86,14 +86,14 @@ ODD += [put('progress', 'watch', {'history': {'x': [NAN]}}), put('display_styles
 
 
 @pytest.mark.parametrize('number', range(len(ODD)))
-def test_an_odd_state_is_passed_over_without_a_seal_too(folder, number, capsys):
+def test_an_invalid_state_is_skipped_without_a_seal_too(folder, number, capsys):
     rewrite(folder, ODD[number])
     trainer = MUNIT_Trainer(CONFIG)
     assert trainer.resume(folder) == 1
     assert 'passed over step 2: ' in capsys.readouterr().err
 
 
-def test_any_other_value_is_passed_over_because_of_the_seal(folder, capsys):
+def test_any_changed_value_is_detected_by_the_seal(folder, capsys):
     rng = random.Random(1)
     path = snapshots.file_of(folder, 'state', 2)
     whole = torch.load(path)
@@ -149,7 +149,7 @@ def test_a_state_that_does_not_fit_is_refused_before_anything_is_loaded(folder, 
     assert all(torch.equal(value, weights[name]) for name, value in trainer.gen_a.state_dict().items())
 
 
-def test_damaged_snapshots_alone_do_not_become_a_new_run(folder):
+def test_a_run_with_only_damaged_snapshots_does_not_start_over(folder):
     for step in (1, 2):
         rewrite(folder, put('gen', 'state', 0, 'exp_avg', NAN), step)
     with pytest.raises(BadInput, match='none of its snapshots can be used'):
@@ -178,7 +178,7 @@ def test_a_snapshot_with_weights_that_are_not_finite_is_passed_over(folder, caps
 
 
 @pytest.mark.parametrize('where', ['gen_a.mlp.model.0.fc.weight', 'dis_b.cnns.0.0.conv.bias', 'moment'])
-def test_what_is_not_finite_is_not_written_and_pushes_nothing_out(folder, where):
+def test_values_that_are_not_finite_are_not_saved_and_delete_no_snapshot(folder, where):
     trainer = MUNIT_Trainer(CONFIG)
     trainer.resume(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -190,7 +190,7 @@ def test_what_is_not_finite_is_not_written_and_pushes_nothing_out(folder, where)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_state_without_end_is_a_fault():
+def test_a_recursive_state_is_a_fault():
     endless: list = []
     endless.append(endless)
     assert 'without end' in fault_of_state({'progress': {'x': endless}})
@@ -203,7 +203,7 @@ def test_a_state_without_end_is_a_fault():
 @pytest.mark.parametrize('tensor', [torch.randn(3, 5), torch.randn(7).half(), torch.randn(2, 3, 4, 4).contiguous(
     memory_format=torch.channels_last), torch.tensor(3.5), torch.arange(3), torch.tensor([True, False]),
     torch.randn(9)[1:], torch.empty(0)])
-def test_the_seal_sees_every_number(tensor):
+def test_the_seal_depends_on_every_number(tensor):
     for i in range(tensor.numel()):
         other = tensor.clone()
         flat = other.permute(0, 2, 3, 1).view(-1) if tensor.dim() == 4 else other.view(-1)
@@ -212,11 +212,11 @@ def test_the_seal_sees_every_number(tensor):
     assert seal_of({'x': tensor}) == seal_of({'x': tensor.clone()}) != seal_of({'x': tensor[None]})
 
 
-def test_the_seal_tells_values_of_other_types_apart():
+def test_the_seal_distinguishes_values_of_different_types():
     values = [0, 0.0, -0.0, False, None, '0', [], {}, [0], {'a': 0}, math.pi, torch.zeros(()), torch.zeros(1)]
     assert len({seal_of({'x': value}) for value in values}) == len(values)
 
 
-def test_a_whole_state_passes(folder):
+def test_a_valid_state_passes(folder):
     state = torch.load(snapshots.file_of(folder, 'state', 2))
     assert fault_of_state(state) == '' and dict(tensors(state))

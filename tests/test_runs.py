@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed, starved and shared: whatever happens, they go on as if nothing had."""
+"""Runs that are stopped, killed, short of memory or disk, or distributed: all of them resume exactly."""
 import os
 import signal
 import subprocess
@@ -18,7 +18,7 @@ from core.errors import BadInput
 from core.tensorboard_log import Log, cut_back, scalars
 from engine.run_folder import RunFolder
 
-pytestmark = pytest.mark.slow   # they train, most of them in processes of their own
+pytestmark = pytest.mark.slow   # they train, most of them in separate processes
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {'batch_size': 1, 'new_size': 36, 'crop_image_height': 32, 'crop_image_width': 32, 'display_size': 2,
@@ -69,10 +69,10 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 def tensors(content, name: str = ''):
-    """Every tensor and number of a checkpoint, by where it stands."""
+    """Every tensor and number in a checkpoint, by its path."""
     if isinstance(content, dict):
         for key, value in content.items():
-            if key != 'checksums':   # of files, in which zip archives have their say
+            if key != 'checksums':   # of files, as zip archives have checksums
                 yield from tensors(value, f'{name}.{key}')
     elif isinstance(content, (list, tuple)):
         for i, value in enumerate(content):
@@ -132,7 +132,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(uninterrupted, data,
     assert_same_run(tmp_path, uninterrupted[trainer], 24)
 
 
-def test_a_run_killed_before_its_first_snapshot_starts_anew(uninterrupted, data, tmp_path):
+def test_a_run_killed_before_its_first_snapshot_starts_over(uninterrupted, data, tmp_path):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0, snapshot_save_iter=24)
     process = begin(config, tmp_path, '--resume')
     wait_for(tmp_path / 'outputs/tiny/images/gen_b2a_train_00000005.jpg', process)
@@ -177,7 +177,7 @@ def test_two_runs_into_one_folder_are_refused_and_a_crash_leaves_no_lock(data, t
     run.lock()
     second = train(config, tmp_path)
     assert second.returncode == 2 and len(second.stderr.splitlines()) == 1 and 'another run' in second.stderr
-    run._lock.close()   # as the system does it for a process that crashed
+    run._lock.close()   # as the system does when a process crashes
     assert train(config, tmp_path).returncode == 0
 
 
@@ -188,7 +188,7 @@ def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
     with pytest.raises(BadInput, match='another run'):
         RunFolder(opts, {}).lock()
     workers = psutil.Process(process.pid).children(recursive=True)
-    process.kill()   # it alone, as the system does it that is out of memory
+    process.kill()   # only this process, as the system does when it is out of memory
     process.wait()
     RunFolder(opts, {}).lock()
     assert any(worker.is_running() for worker in workers)
@@ -199,7 +199,7 @@ def test_loader_workers_of_a_killed_run_do_not_keep_its_lock(data, tmp_path):
 # -- faults while running ---------------------------------------------------------------------------------------------
 
 def broken_train(patch: str) -> tuple[str, str]:
-    """train.py as a program with some lines before it starts."""
+    """A program that runs some lines and then train.py."""
     return '-c', ('import sys; sys.path.insert(0, "."); import torch, train, trainer\n'
                   'from core import snapshots, tensorboard_log as logs\nfrom engine import run_folder as run\n'
                   'from engine.run_page import page as report\nfrom engine.cli import run_command\n'
@@ -208,9 +208,9 @@ def broken_train(patch: str) -> tuple[str, str]:
 
 def test_a_run_whose_gradients_stay_infinite_ends_with_its_good_weights_and_names_the_images(data, tmp_path):
     config = write_config(tmp_path, data, max_iter=20, num_workers=0, max_bad_steps=3)
-    patch = ('honest = trainer.MUNIT_Trainer.update\n'
+    patch = ('original = trainer.MUNIT_Trainer.update\n'
              'def update(self, x_a, x_b):\n'
-             '    return honest(self, x_a * (float("nan") if self.iteration > 6 else 1), x_b)\n'
+             '    return original(self, x_a * (float("nan") if self.iteration > 6 else 1), x_b)\n'
              'trainer.MUNIT_Trainer.update = update')
     done = train(config, tmp_path, program=broken_train(patch))
     assert done.returncode == 3
@@ -223,11 +223,11 @@ def test_a_run_whose_gradients_stay_infinite_ends_with_its_good_weights_and_name
     assert (9, 'bad_steps', 3.0) in scalars(tmp_path / 'logs/tiny')
 
 
-def test_a_single_bad_iteration_is_passed_over_and_counted(data, tmp_path):
+def test_a_single_bad_iteration_is_skipped_and_counted(data, tmp_path):
     config = write_config(tmp_path, data, max_iter=5, num_workers=0, max_bad_steps=2)
-    patch = ('honest = trainer.MUNIT_Trainer.update\n'
+    patch = ('original = trainer.MUNIT_Trainer.update\n'
              'def update(self, x_a, x_b):\n'
-             '    return honest(self, x_a * (float("nan") if self.iteration == 3 else 1), x_b)\n'
+             '    return original(self, x_a * (float("nan") if self.iteration == 3 else 1), x_b)\n'
              'trainer.MUNIT_Trainer.update = update')
     done = train(config, tmp_path, program=broken_train(patch))
     assert done.returncode == 0, done.stderr
@@ -256,12 +256,12 @@ def test_too_many_broken_images_end_a_run(data, tmp_path, num_workers):
 def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninterrupted, data, tmp_path, where):
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
     place, name = where.rsplit('.', 1)
-    patch = (f'honest = {where}\n'
+    patch = (f'original = {where}\n'
              'def full(*args, **options):\n'
              '    from pathlib import Path\n'
              f'    if list(Path({str(tmp_path)!r}).rglob("gen_00000008.pt")):\n'
              '        raise OSError(28, "No space left on device")\n'
-             '    return honest(*args, **options)\n'
+             '    return original(*args, **options)\n'
              f'{place}.{name} = full')
     done = train(config, tmp_path, program=broken_train(patch))
     assert done.returncode == 4, done.stderr
@@ -272,7 +272,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_the_last_snapshot(uninter
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
-def test_a_full_disk_before_the_first_snapshot_does_not_speak_of_one(data, tmp_path):
+def test_a_full_disk_before_the_first_snapshot_mentions_no_snapshot(data, tmp_path):
     patch = ('def full(*_): raise OSError(28, "No space left on device")\n'
              'snapshots.write_file = full')
     done = train(write_config(tmp_path, data, max_iter=4, num_workers=0), tmp_path, program=broken_train(patch))
@@ -281,9 +281,9 @@ def test_a_full_disk_before_the_first_snapshot_does_not_speak_of_one(data, tmp_p
 
 def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data, tmp_path):
     config = write_config(tmp_path, data, max_iter=20, num_workers=0, keep_snapshots=1)
-    patch = ('honest = trainer.MUNIT_Trainer.update\n'
+    patch = ('original = trainer.MUNIT_Trainer.update\n'
              'def update(self, x_a, x_b):\n'
-             '    losses = honest(self, x_a, x_b)\n'
+             '    losses = original(self, x_a, x_b)\n'
              '    if self.iteration == 6:\n'
              '        next(self.gen_a.parameters()).data.fill_(float("nan"))\n'
              '    return losses\n'
@@ -298,11 +298,11 @@ def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data,
 @pytest.mark.skipif(sys.platform == 'win32', reason='no such limits')
 @pytest.mark.parametrize('room', [0, 150_000])   # for the log; for the first checkpoint
 def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):
-    """What Python could not write it tries to write again when the file is closed."""
+    """Python tries to write buffered data again when the file is closed."""
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
     patch = ('import resource\nhonest = run.RunFolder.start\n'
              'def start(*args):\n'
-             '    honest(*args)\n'
+             '    original(*args)\n'
              f'    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n'
              'run.RunFolder.start = start')
     done = train(config, tmp_path, program=broken_train(patch))
@@ -380,7 +380,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(data, tmp_path, tra
     for (step, name, value), (_, _, other) in zip(found, wanted, strict=True):
         assert value == pytest.approx(other, rel=1e-4 if step < 3 else 1e-3, abs=1e-5), (step, name)
     for kind in ('gen', 'dis'):
-        # The first moments are averages of gradients: what must agree, where weights of a true gradient of 0 need not.
+        # First moments, which are averages of gradients, must agree; weights whose true gradient is 0 need not.
         ours, theirs = (torch.load(tmp_path / name / 'outputs/tiny/checkpoints/state_00000002.pt')[kind]['state']
                         for name in ('two', 'one'))
         largest = max(entry['exp_avg'].norm() for entry in theirs.values())
@@ -395,11 +395,11 @@ def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
     program.write_text('import os, sys\n' f'sys.path.insert(0, {str(ROOT)!r})\n'
                        'import train, trainer\nfrom core.errors import BadInput\n'
                        'from engine.cli import run_command\n'
-                       'honest = trainer.MUNIT_Trainer.update\n'
+                       'original = trainer.MUNIT_Trainer.update\n'
                        'def update(self, *images):\n'
                        '    if self.iteration > 3 and os.environ["RANK"] == "1":\n'
                        '        raise BadInput("the second machine is on fire")\n'
-                       '    return honest(self, *images)\n'
+                       '    return original(self, *images)\n'
                        'trainer.MUNIT_Trainer.update = update\nrun_command(train.main)\n')
     done = train(config, tmp_path, program=(*TORCHRUN[:-1], str(program)))
     assert done.returncode != 0
@@ -407,14 +407,14 @@ def test_a_process_that_dies_ends_the_run_with_its_message(data, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(data, tmp_path):
-    """The gradients are finite here: of a constant there are none. Each process says what it skipped."""
+    """The gradients are finite here, as a constant has none. Each process reports what it skipped."""
     config = write_config(tmp_path, data, max_iter=4, num_workers=0)
     program = tmp_path / 'broken_train.py'
     program.write_text('import os, sys\n' f'sys.path.insert(0, {str(ROOT)!r})\n'
                        'import train, trainer\nfrom engine.cli import run_command\n'
-                       'honest, end = trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration\n'
+                       'original, end = trainer.MUNIT_Trainer.gen_losses, trainer.MUNIT_Trainer._end_iteration\n'
                        'def losses(self, *arguments):\n'
-                       '    terms, objective = honest(self, *arguments)\n'
+                       '    terms, objective = original(self, *arguments)\n'
                        '    bad = self.iteration == 2 and os.environ["RANK"] == "1"\n'
                        '    return terms, objective + (float("nan") if bad else 0)\n'
                        'def told(self):\n'

@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors: the same numbers there and back, and enough of the config to do without --config."""
+"""Checkpoints as safetensors: lossless conversion, and metadata that replaces --config."""
 import json
 import struct
 
@@ -45,7 +45,7 @@ def same(first, second):
             for key, value in first[name].items()) for name in first)
 
 
-def test_there_and_back_every_bit_is_the_same(model, converted, tmp_path):
+def test_conversion_there_and_back_is_bit_identical(model, converted, tmp_path):
     export_command.main(without_config(model, converted, output_folder=tmp_path, format='pt'))
     assert same(load_file(model['checkpoint']), load_file(converted))
     assert same(torch.load(model['checkpoint'], weights_only=True), torch.load(tmp_path / 'gen.pt', weights_only=True))
@@ -78,7 +78,7 @@ def test_commands_make_the_same_with_it_and_without_config(model, converted, tmp
     test_command.main(without_config(model, converted, input=picture, output_folder=tmp_path / 'st', num_style=2))
     for name in ('output000.jpg', 'output001.jpg', 'input.jpg'):
         assert (tmp_path / 'pt' / name).read_bytes() == (tmp_path / 'st' / name).read_bytes()
-    # Its --config has a default, which must not be taken.
+    # Its --config has a default, which must not be used.
     test_batch_command.main(without_config(model, converted, input_folder=model['inputs'],
                                            output_folder=tmp_path / 'batch', num_style=1))
     assert len(list((tmp_path / 'batch').rglob('*0.*'))) >= 1
@@ -93,7 +93,7 @@ def test_python_needs_no_config_either(model, converted):
 
 
 def altered(converted, path, **texts):
-    """The file with other texts in its head."""
+    """The file with changed texts in its header."""
     content = converted.read_bytes()
     length, = struct.unpack('<Q', content[:8])
     head = json.loads(content[8:8 + length])
@@ -109,14 +109,14 @@ def altered(converted, path, **texts):
     ({'config': '{}'}, '--config: missing'),
     ({'method': 'UNIT'}, 'this is of UNIT; use --trainer UNIT'),
 ])
-def test_a_head_that_says_nothing_usable_is_one_line(model, converted, tmp_path, capsys, texts, words):
+def test_an_unusable_header_is_one_line(model, converted, tmp_path, capsys, texts, words):
     path = altered(converted, tmp_path / 'x.safetensors', **texts)
     line = complaint(capsys, test_command.main, *without_config(model, path, input=model['inputs'] / '0.png',
                                                                 output_folder=tmp_path / 'out'))
     assert words in line and not (tmp_path / 'out').exists()
 
 
-def test_a_head_of_wild_numbers_is_one_line(model, converted, tmp_path, capsys):
+def test_a_header_with_absurd_numbers_is_one_line(model, converted, tmp_path, capsys):
     config = load_config_of(converted)
     config['gen']['dim'] = 10 ** 9
     path = altered(converted, tmp_path / 'x.safetensors', config=json.dumps(config))
@@ -164,7 +164,7 @@ def test_optimizer_states_are_not_converted_and_inputs_not_overwritten(model, co
     assert 'is an input and would be overwritten' in line
 
 
-def test_a_file_of_pytorch_gets_no_name_of_the_other_kind(model, tmp_path, capsys):
+def test_a_pytorch_file_is_not_named_safetensors(model, tmp_path, capsys):
     line = complaint(capsys, halve_checkpoint.main, f'--input={model["checkpoint"]}',
                      f'--output={tmp_path / "half.safetensors"}')
     assert 'call it .pt' in line and not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The shell scripts: each parses, and the way from an address to split pairs works, is resumed, and fails clearly.
+"""The shell scripts: each parses, and downloading and splitting pairs works, can be resumed, and fails clearly.
 
 The scripts run in a copy of the project that has no training code, against a server on this machine, with the
 training command replaced by echo.
@@ -31,7 +31,7 @@ downloads = pytest.mark.skipif(not DOWNLOADERS, reason='neither curl nor wget is
 
 def picture(kind='JPEG'):
     buffer = io.BytesIO()
-    # Noise does not compress, so that half an archive is more than its first file.
+    # Noise is incompressible, so that half of the archive contains more than its first file.
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)).save(buffer, kind)
     return buffer.getvalue()
 
@@ -57,7 +57,7 @@ def photos_archive():
 
 @contextlib.contextmanager
 def serve(content, ranges=True):
-    """A server of one file. Yields its address without the file's name, and the list of the ranges asked for."""
+    """A server of one file. Yields its address without the file's name, and the list of requested ranges."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -95,7 +95,7 @@ def serve(content, ranges=True):
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the scripts and of what they read images with. The blank in its name is on purpose."""
+    """A copy of the scripts and of the modules that read images. The blank in its path is intentional."""
     for folder in ('scripts', 'core'):
         shutil.copytree(ROOT / folder, tmp_path / 'my project' / folder, ignore=shutil.ignore_patterns('__pycache__'))
     return tmp_path / 'my project'
@@ -138,7 +138,7 @@ def last_line(text):
 
 
 @pytest.mark.parametrize('script', SHELL_SCRIPTS, ids=lambda path: path.name)
-def test_parses(script):
+def test_every_script_parses(script):
     done = subprocess.run([BASH, '-n', str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -161,7 +161,7 @@ def test_pairs_are_fetched_split_and_trained_on(project, downloader):
     assert Image.open(folder / 'trainA' / '0_AB.jpg').size == (32, 32)
     assert sorted(path.name for path in (project / 'datasets').iterdir()) == ['edges2shoes', 'edges2shoes.tar.gz']
 
-    # Once more with the server gone and what is no longer needed deleted: everything is skipped.
+    # Again, without the server and with unneeded files deleted: everything is skipped.
     (project / 'datasets' / 'edges2shoes.tar.gz').unlink()
     shutil.rmtree(folder / 'train')
     done = shoes(project, url, PATH=downloader)
@@ -221,7 +221,7 @@ def test_images_that_are_there_already_are_never_touched(project):
 
 
 def test_a_killed_split_is_finished(project):
-    # What a run leaves that was killed while it split: unpacked pairs, and only some of the halves.
+    # A run that was killed while splitting leaves unpacked pairs and only some of the halves.
     folder = project / 'datasets' / 'edges2shoes'
     for part, count in (('train', 3), ('val', 2)):
         (folder / part).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The model that comes along: it loads as the original's files do, and its figures hold for fresh data."""
+"""The shipped model: it loads like the original's files, and its metrics hold on newly drawn data."""
 import json
 from pathlib import Path
 
@@ -33,8 +33,8 @@ def test_the_command_of_the_readme_gives_pictures(tmp_path):
 
 
 @pytest.mark.slow
-def test_its_figures_hold_for_data_that_nobody_has_seen(tmp_path):
-    """With a margin below the README's: 24 drawings scatter more than its 100."""
+def test_its_metrics_hold_on_newly_drawn_data(tmp_path):
+    """With a margin below the documented values, as 24 drawings vary more than 100."""
     assert draw_demo_data.main(['--output', str(tmp_path / 'set'), '--size', '128', '--train', '1', '--test', '24',
                                 '--seed', '77']) == 0
     evaluate.main(['--config', str(CONFIG), '--checkpoint', str(CHECKPOINT), '--data_root', str(tmp_path / 'set'),
@@ -49,7 +49,7 @@ def test_its_figures_hold_for_data_that_nobody_has_seen(tmp_path):
     assert of_real('content kept') > 0.85
     assert of_real('colour diversity') > 0.65 and of_real('coverage') > 0.65
     assert figures['colour error, guided / sampled']['model'] < 0.5
-    outside = figures['outside the real ones']   # of so few real ones, others would be as well
+    outside = figures['outside the real ones']   # with so few real images, other real images would be outside too
     assert outside['model'] < outside['real'] + 0.15
 
 

@@ -144,7 +144,7 @@ def test_pairs_of_16_bits_keep_their_greys(folder):
     assert left.shape == (32, 16) and np.abs(np.hstack([left, right]) - ramp / 257).max() <= 4
 
 
-def test_transparent_pairs_lie_over_white(folder):
+def test_transparent_pairs_are_composited_on_white(folder):
     Image.new('RGBA', (16, 8), (10, 20, 30, 0)).save(folder / 'train' / 'clear.png')
     assert run(folder) == 0
     assert all(half.min() >= 253 for half in halves(folder, 'clear'))
@@ -161,7 +161,7 @@ def test_a_turned_photo_is_cut_as_it_is_shown(folder):
     assert left.shape == (16, 16, 3) and np.abs(left - GREEN).max() <= 4 and np.abs(right - RED).max() <= 4
 
 
-def test_what_macs_leave_behind_is_no_pair(folder, capsys):
+def test_files_that_macos_adds_are_not_pairs(folder, capsys):
     write_pair(folder / 'train' / 'x.png')
     (folder / 'train' / '._x.png').write_bytes(b'resource fork')
     assert run(folder) == 0

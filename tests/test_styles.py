@@ -1,4 +1,4 @@
-"""styles.py: moments, components, the sheet and the map of a folder's styles."""
+"""scripts/analyze_styles.py: moments, components, the sheet and the map of a folder's styles."""
 import json
 
 import analyze_styles
@@ -35,12 +35,12 @@ def test_moments_and_components_are_those_that_the_codes_were_made_with():
     assert told['mean_length'] == pytest.approx(float(codes.norm(dim=1).mean()))
 
 
-def test_codes_that_are_all_alike_have_no_variance():
+def test_equal_codes_have_no_variance():
     space = style_space.measure(torch.ones(3, 2))
     assert [component['explained'] for component in style_space.describe_space(space)['components']] == [0, 0]
 
 
-def test_room_is_given_in_order_and_none_lies_on_another():
+def test_squares_are_placed_in_order_without_overlap():
     assert style_space.with_room([(0, 0), (5, 5), (10, 0), (-3, -9), (0, -10), (19, 9)], 10) == [0, 2, 4]
     places = np.random.RandomState(0).uniform(0, 300, (400, 2)).tolist()
     kept = style_space.with_room(places, 30)
@@ -51,7 +51,7 @@ def test_room_is_given_in_order_and_none_lies_on_another():
 
 @pytest.fixture(scope='module')
 def read(tmp_path_factory):
-    """A model, a folder of its styles with a broken file among them, and what the command made of it."""
+    """A model, a folder of images with a broken file, and the output of the command."""
     folder = tmp_path_factory.mktemp('styles')
     model = make_model(folder)
     for i, colour in enumerate(('red', 'blue', 'white', 'black', 'green')):
@@ -124,7 +124,7 @@ def test_the_map_has_the_pictures_where_their_styles_are(read):
     points = {name: np.array([told['points'][i]['x'], told['points'][i]['y']])
               for name, i in (('red', 0), ('blue', 1), ('black', 3))}
     scale = np.linalg.norm(found['red'] - found['blue']) / np.linalg.norm(points['red'] - points['blue'])
-    for one, other in (('red', 'blue'), ('blue', 'black')):   # one scale, and the right way up
+    for one, other in (('red', 'blue'), ('blue', 'black')):   # the same scale on both axes, and y pointing up
         assert (found[one] - found[other]) == pytest.approx(scale * (points[one] - points[other]), abs=2)
 
 

@@ -1,4 +1,4 @@
-"""What the original's successors found, as keys that are off: each does what it says, and resumes exactly."""
+"""Methods of later work, as keys that are off by default: each has its effect, and resumes exactly."""
 import copy
 
 import pytest
@@ -67,7 +67,7 @@ def test_the_average_of_weights_is_the_weighted_mean_of_them():
     assert not any(p.requires_grad for p in average.parameters())
 
 
-def test_the_average_begins_quickly():
+def test_the_average_follows_the_first_steps_closely():
     gen = AdaINGen(3, config_with(**SMALL)['gen'])
     average = EMA(gen, gen, 0.9999)
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_the_average_begins_quickly():
     assert average.a.mlp.model[0].fc.weight.abs().max() < 0.2 * 2   # 2 of 11 are left
 
 
-def test_statistics_of_styles_tell_a_shift_and_a_wrong_spread():
+def test_style_statistics_show_a_shift_and_a_wrong_deviation():
     statistics = StyleStatistics(2)
     for _ in range(300):
         found = statistics.update(torch.tensor([1.0, 0.0]).view(1, 2, 1, 1) + 0.5 * torch.randn(20, 2, 1, 1))
@@ -117,7 +117,7 @@ def test_spectral_norm_bounds_every_convolution_of_the_generators():
 @pytest.mark.parametrize('trainer_class, keys', [
     (MUNIT_Trainer, ALL_KEYS),
     (UNIT_Trainer, {'ema_decay': 0.9, 'dirty': 'b', 'recon_kl_w': 0.5, 'recon_kl_cyc_w': 0.5, **SMALL})])
-def test_with_all_keys_a_resumed_run_goes_on_to_the_bit(tmp_path, trainer_class, keys):
+def test_with_all_keys_a_resumed_run_is_bit_identical(tmp_path, trainer_class, keys):
     torch.manual_seed(0)
     trainer = trainer_class(config_with(**keys))
     train(trainer, 0, 2)
@@ -178,7 +178,7 @@ def test_the_average_translates_as_a_checkpoint_does(tmp_path):
     assert not torch.equal(trainer.ema.a.mlp.model[0].fc.weight, trainer.gen_a.mlp.model[0].fc.weight)
 
 
-def test_guided_pictures_have_the_style_of_the_image_beside_them():
+def test_guided_samples_have_the_style_of_the_adjacent_image():
     trainer = MUNIT_Trainer(config_with(display_guided=True, **SMALL))
     x_a, x_b = images(trainer.config)
     pictures = trainer.sample(x_a, x_b)
@@ -188,8 +188,8 @@ def test_guided_pictures_have_the_style_of_the_image_beside_them():
     torch.testing.assert_close(pictures[4][1:], wanted)
 
 
-def test_dirt_is_seen_by_the_encoder_and_by_nothing_else(monkeypatch):
-    """The dirty picture is encoded; the clean one is what is to come back, and what the discriminator calls real."""
+def test_only_the_encoder_receives_corrupted_images(monkeypatch):
+    """The corrupted image is encoded; reconstruction and the discriminator use the clean one."""
     trainer = MUNIT_Trainer(config_with(dirty='a', **SMALL))
     x_a, x_b = images(trainer.config)
     dirt = 0.5 * torch.ones_like(x_a)
@@ -209,7 +209,7 @@ def test_dirt_is_seen_by_the_encoder_and_by_nothing_else(monkeypatch):
 
 
 def test_without_the_keys_nothing_more_is_drawn():
-    """Off, the keys leave the noise of a run, and so its weights, what they were."""
+    """When the keys are off, the noise of a run and so its weights are unchanged."""
     torch.manual_seed(0)
     trainer = MUNIT_Trainer(config_with(**SMALL))
     torch.manual_seed(1)

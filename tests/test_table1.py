@@ -1,4 +1,4 @@
-"""Table 1 in one command: budgets, rows that are done, runs that are stopped, and the table that comes out."""
+"""Table 1 in one command: budgets, finished rows, interrupted runs, and the resulting table."""
 import json
 import os
 import shutil
@@ -94,7 +94,7 @@ def done(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_table_has_what_the_paper_has_and_real_data_last(done):
+def test_the_table_has_the_papers_rows_and_real_data_last(done):
     table = (done / 'out/table.md').read_text()
     rows = [line for line in table.splitlines() if line.startswith('| ')]
     assert [row.split(' | ')[0].strip('| ') for row in rows[1:]] == ['MUNIT', 'CycleGAN', 'real data']
@@ -116,7 +116,7 @@ def test_the_table_has_what_the_paper_has_and_real_data_last(done):
 
 
 @pytest.mark.slow
-def test_what_is_done_is_passed_over_and_what_is_missing_is_made_again(done, capfd):
+def test_finished_rows_are_skipped_and_missing_results_created_again(done, capfd):
     before = {path: path.stat().st_mtime_ns for path in (done / 'out').rglob('*.pt')}
     table = (done / 'out/table.md').read_bytes()
     (done / 'out/table.md').unlink()
@@ -142,7 +142,7 @@ def test_other_settings_in_the_same_output_are_refused(done, capsys):
 
 
 @pytest.mark.slow
-def test_a_row_that_is_trained_is_taken_and_another_row_is_added(done, tmp_path, capfd):
+def test_a_trained_row_is_reused_and_another_row_is_added(done, tmp_path, capfd):
     taken = {**MUNIT, 'name': 'mine', 'paper': '',
              'checkpoint': str(done / 'out/outputs/munit_seed{seed}/checkpoints/gen_00000004.pt')}
     path = write(tmp_path, data_root=str(done / 'data'), rows=[taken, CYCLEGAN], output=str(done / 'out'))
@@ -169,7 +169,7 @@ def begin(folder: Path, data: Path) -> subprocess.Popen:
 
 
 def run_folder(folder: Path) -> Path:
-    """The output, its run under the name that `assert_same_run` looks for."""
+    """The output folder, with the run under the name that `assert_same_run` expects."""
     for kind in ('outputs', 'logs'):
         if not (folder / 'out' / kind / 'tiny').exists():
             shutil.copytree(folder / 'out' / kind / 'tiny_seed0', folder / 'out' / kind / 'tiny')
@@ -187,7 +187,7 @@ def uninterrupted(done, tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGKILL'])
 @pytest.mark.slow
-def test_a_table_that_is_stopped_goes_on_and_is_that_of_an_uninterrupted_run(done, uninterrupted, tmp_path, name):
+def test_an_interrupted_table_continues_and_equals_an_uninterrupted_one(done, uninterrupted, tmp_path, name):
     process = begin(tmp_path, done / 'data')
     deadline = time.time() + 60
     while not (tmp_path / 'out/outputs/tiny_seed0/checkpoints/optimizer.pt').exists() and time.time() < deadline:
@@ -208,7 +208,7 @@ def test_a_table_that_is_stopped_goes_on_and_is_that_of_an_uninterrupted_run(don
     assert_same_run(run_folder(tmp_path), run_folder(uninterrupted), 30)
 
 
-def test_data_that_a_row_cannot_learn_from_is_refused_before_the_first_is_trained(tmp_path, capfd):
+def test_unusable_data_is_refused_before_the_first_row_is_trained(tmp_path, capfd):
     bicycle = {'name': 'BicycleGAN', 'trainer': 'BicycleGAN', 'config': 'configs/demo_drawn_small_bicyclegan.yaml',
                'settings': {'gen': {'enc_dim': 4}}}
     settings = {**SETTINGS, 'gen': {'dim': 4}}
@@ -245,7 +245,7 @@ def test_the_spread_is_the_standard_deviation_over_seeds():
     assert table1.Spread.of([2.5]) == (2.5, None)
 
 
-def test_the_papers_own_figures_bear_out_its_findings_as_far_as_they_do():
+def test_the_findings_are_evaluated_correctly_on_the_papers_values():
     found = table1.findings(rows_with({name: 100 * values[3] for name, values in table1.PAPER.items()}))
     said = {line.split(': ', 1)[1].split(' (')[0]: line.split(':')[0] for line in found}
     assert said["CycleGAN has under a tenth of MUNIT's diversity"] == 'yes'
@@ -254,14 +254,14 @@ def test_the_papers_own_figures_bear_out_its_findings_as_far_as_they_do():
     assert any('pairs of rows stand as in the paper' in line and '; not ' not in line for line in found)
 
 
-def test_findings_turn_with_the_figures():
+def test_findings_change_with_the_values():
     swapped = {'MUNIT': 1.0, 'MUNIT without recon_s': 2.0, 'CycleGAN': 1.0, 'BicycleGAN': 9.0}
     assert [line.split(':')[0] for line in table1.findings(rows_with(swapped))[:-1]] == ['NO'] * 3
     assert 'not CycleGAN and MUNIT; MUNIT without recon_s and MUNIT' in table1.findings(rows_with(swapped))[-1]
     assert table1.findings(rows_with({'': 3.0})) == []
 
 
-def test_without_matplotlib_the_curves_alone_are_left_out(monkeypatch, tmp_path):
+def test_without_matplotlib_only_the_curves_are_left_out(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'matplotlib', None)
     assert table1.draw_curves(rows_with({'MUNIT': 1.0, 'real data': 2.0}), tmp_path / 'curves.png') is False
     assert not (tmp_path / 'curves.png').exists()

@@ -1,4 +1,4 @@
-"""Large images in tiles: blended where these overlap, whole where they fit."""
+"""Large images in tiles, which are blended where they overlap."""
 import pytest
 import torch
 from parity import waves
@@ -24,7 +24,7 @@ def translator(model):
 
 @pytest.mark.parametrize('length, tile, overlap', [(100, 32, 8), (64, 32, 16), (33, 32, 0), (32, 32, 8), (20, 32, 8),
                                                    (70, 32, 4), (1000, 64, 32)])
-def test_the_weights_of_tiles_sum_to_one_at_every_place(length, tile, overlap):
+def test_the_weights_of_tiles_sum_to_one_at_every_pixel(length, tile, overlap):
     total, covered = torch.zeros(length), []
     for start, weights in _spans(length, tile, overlap):
         assert len(weights) == min(tile, length) and start + len(weights) <= length and weights.min() >= 0
@@ -34,7 +34,7 @@ def test_the_weights_of_tiles_sum_to_one_at_every_place(length, tile, overlap):
     assert len(covered) <= -(-length // max(1, tile - overlap))
 
 
-def test_what_fits_in_a_tile_is_translated_whole(translator):
+def test_an_image_that_fits_in_a_tile_is_translated_at_once(translator):
     x, styles = waves(1, 2, 3, 64, 48), torch.randn(3, 8, 1, 1)
     wanted = translator.translate_batch(x, styles)
     for tile in (0, 64, 128):
@@ -52,7 +52,7 @@ def test_each_tile_is_its_own_translation_and_neighbours_blend_linearly(translat
     torch.testing.assert_close(found[..., 48:64], left[..., 48:] * (1 - share) + right[..., :16] * share)
 
 
-def test_the_commands_take_tiles_and_say_which_do_not_fit(model, tmp_path, capsys):
+def test_the_commands_accept_tiles_and_refuse_invalid_sizes(model, tmp_path, capsys):
     save_noise(tmp_path / 'in' / 'large.png', (160, 120), seed=1)
     given = dict(num_style=1, new_size=0, tile=64, tile_overlap=16)
     test_command.main(flags(model, input=tmp_path / 'in' / 'large.png', output_folder=tmp_path / 'one', **given))

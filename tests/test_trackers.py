@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow, by stand-ins that write down what they are told: the libraries need not be there."""
+"""Weights & Biases and MLflow, with stand-ins that record the calls, so that the libraries need not be installed."""
 import json
 import math
 import sys
@@ -81,7 +81,7 @@ def end_run(status):
 
 @pytest.fixture
 def noted(tmp_path, monkeypatch):
-    """The stand-ins can be imported; what gives the notes so far."""
+    """Make the stand-ins importable. Returns a function that gives the calls recorded so far."""
     (tmp_path / 'stand_ins').mkdir()
     for name, text in (('wandb', WANDB), ('mlflow', MLFLOW)):
         (tmp_path / 'stand_ins' / f'{name}.py').write_text(text)
@@ -103,7 +103,7 @@ def arguments(folder, *words, **changes):
     return [f'--config={folder / "run.yaml"}', f'--output_path={folder}', '--device=cpu', '--seed=1', *words]
 
 
-def test_wandb_is_given_what_tensorboard_is_and_a_resumed_run_goes_on_in_the_same(tmp_path, noted):
+def test_wandb_gets_the_values_of_tensorboard_and_a_resumed_run_continues_its_run(tmp_path, noted):
     assert train_command.main(arguments(tmp_path, '--tracker=wandb', '--max_iter=4')) == 0
     assert train_command.main(arguments(tmp_path, '--tracker=wandb', '--resume')) == 0
     notes = noted()
@@ -125,7 +125,7 @@ def test_wandb_is_given_what_tensorboard_is_and_a_resumed_run_goes_on_in_the_sam
     assert [what for what, _ in notes if what[0] == 'finish'] == [['finish', 0]] * 2
 
 
-def test_mlflow_is_given_it_too_and_a_new_run_is_another(tmp_path, noted):
+def test_mlflow_gets_the_same_values_and_a_new_run_for_each_training(tmp_path, noted):
     assert train_command.main(arguments(tmp_path, tracker='mlflow', max_iter=4)) == 0
     assert train_command.main(arguments(tmp_path, '--resume', tracker='mlflow')) == 0
     assert train_command.main(arguments(tmp_path, tracker='mlflow', max_iter=1)) == 0
@@ -139,7 +139,7 @@ def test_mlflow_is_given_it_too_and_a_new_run_is_another(tmp_path, noted):
     assert [what for what in notes if what[0] == 'end'] == [['end', 'FINISHED']] * 3
 
 
-def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path, noted, monkeypatch, capsys):
+def test_a_failing_tracker_is_reported_once_and_the_run_continues(tmp_path, noted, monkeypatch, capsys):
     monkeypatch.setenv('TRACKER_FAILS', '1')
     assert train_command.main(arguments(tmp_path, '--tracker=wandb', '--max_iter=3')) == 0
     err = capsys.readouterr().err
@@ -148,7 +148,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path, noted, 
     assert (tmp_path / 'outputs' / 'run' / 'checkpoints' / 'gen_00000003.pt').exists()
 
 
-def test_one_that_cannot_start_ends_the_run_before_anything_is_changed(tmp_path, noted, monkeypatch, capsys):
+def test_a_tracker_that_cannot_start_ends_the_run_before_anything_is_written(tmp_path, noted, monkeypatch, capsys):
     assert train_command.main(arguments(tmp_path, '--max_iter=1')) == 0
     before = sorted(path.name for path in (tmp_path / 'outputs' / 'run').iterdir())
     monkeypatch.setenv('TRACKER_REFUSES', '1')
@@ -158,20 +158,20 @@ def test_one_that_cannot_start_ends_the_run_before_anything_is_changed(tmp_path,
     assert sorted(path.name for path in (tmp_path / 'outputs' / 'run').iterdir()) == before
 
 
-def test_one_that_is_not_installed_is_one_line(tmp_path, monkeypatch, capsys):
+def test_a_tracker_that_is_not_installed_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(trackers, 'find_spec', lambda name: None)
     line = complaint(capsys, train_command.main, *arguments(tmp_path, '--tracker=mlflow'))
     assert line.endswith('tracker: mlflow is not installed; pip install -r requirements/track.txt, or tracker: none')
     assert not (tmp_path / 'outputs').exists()
 
 
-def test_what_was_remembered_and_is_broken_begins_a_new_run(tmp_path, noted):
+def test_a_damaged_tracker_id_begins_a_new_run(tmp_path, noted):
     (tmp_path / 'tracker.json').write_text('[1]')
     tracker = trackers.start('wandb', tmp_path, 'x', True, print)
     tracker.add_scalars({'a': 1.0, 'b': math.nan, 'c': math.inf}, 3)
     tracker.close(failed=True)
     notes = [what for what, _ in noted()]
     assert ['log', {'a': 1.0, 'iteration': 3}] in notes and ['finish', 1] in notes
-    (tmp_path / 'tracker.json').write_text('{"tracker": "mlflow", "id": "r9"}')   # of the other kind
+    (tmp_path / 'tracker.json').write_text('{"tracker": "mlflow", "id": "r9"}')   # of the other tracker
     trackers.start('wandb', tmp_path, 'x', True, print)
     assert noted()[-3][1]['id'] != 'r9'

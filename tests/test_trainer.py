@@ -1,4 +1,4 @@
-"""The objective, the schedule and what an update touches, against formulas written out here once more."""
+"""The objective, the schedule and the effects of an update, against formulas written independently here."""
 import copy
 
 import pytest
@@ -40,7 +40,7 @@ def test_nsgan_is_cross_entropy_on_logits():
     assert adversarial_loss(scores, False, 'nsgan').item() == pytest.approx(fake)
 
 
-def test_munit_generator_objective_written_out():
+def test_munits_generator_objective_equals_its_formula():
     config = config_with(gan_w=2, recon_x_w=3, recon_s_w=5, recon_c_w=7, recon_x_cyc_w=11)
     trainer = filled_trainer(MUNIT_Trainer, config)
     reference = copy.deepcopy(trainer)
@@ -69,7 +69,7 @@ def test_munit_generator_objective_written_out():
     assert losses['loss_gen_total'].item() == pytest.approx(total, rel=1e-4)
 
 
-def test_unit_generator_objective_written_out():
+def test_units_generator_objective_equals_its_formula():
     config = config_with(gan_w=2, recon_x_w=5, **UNIT)
     trainer = filled_trainer(UNIT_Trainer, config)
     a, b = copy.deepcopy(trainer.gen_a), copy.deepcopy(trainer.gen_b)
@@ -112,7 +112,7 @@ def test_perceptual_terms_compare_a_translation_with_its_input():
     assert losses['loss_gen_vgg_a'].item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
-def test_dis_update_moves_the_discriminators_alone():
+def test_dis_update_changes_only_the_discriminators():
     config = config_with()
     trainer = filled_trainer(MUNIT_Trainer, config)
     before = {name: snapshot(getattr(trainer, name)) for name in ('gen_a', 'gen_b', 'dis_a', 'dis_b')}
@@ -120,7 +120,7 @@ def test_dis_update_moves_the_discriminators_alone():
     assert [name for name in before if changed(getattr(trainer, name), before[name])] == ['dis_a', 'dis_b']
 
 
-def test_gen_update_moves_the_generators_alone_and_leaves_no_gradient_in_the_discriminators():
+def test_gen_update_changes_only_the_generators_and_leaves_no_gradient_in_the_discriminators():
     config = config_with()
     trainer = filled_trainer(MUNIT_Trainer, config)
     before = {name: snapshot(getattr(trainer, name)) for name in ('gen_a', 'gen_b', 'dis_a', 'dis_b')}
@@ -178,7 +178,7 @@ def test_the_schedule_steps_before_the_update(config, rates):
     assert [learning_rate(config, i) for i in range(5)] == pytest.approx(rates)
 
 
-def test_the_schedule_goes_on_after_a_resume_as_if_there_had_been_none(tmp_path):
+def test_the_schedule_continues_after_a_resume_as_in_an_uninterrupted_run(tmp_path):
     config = config_with(step_size=2)
     trainer = MUNIT_Trainer(config)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Translation of images of any size, and the scores of what comes out."""
+"""Translation of images of any size, and the scores of outputs."""
 import math
 import threading
 
@@ -55,7 +55,7 @@ def test_sizes_that_halve_evenly_are_translated_as_the_networks_do_it(grey_to_co
     assert torch.equal(made.translate(image, style), wanted)
 
 
-def test_styles_decoded_together_are_those_decoded_alone(grey_to_colour):
+def test_styles_decoded_together_equal_those_decoded_separately(grey_to_colour):
     made = translator(grey_to_colour)
     image, styles = torch.rand(1, 1, 40, 40), torch.randn(5, 8, 1, 1)
     alone = torch.cat([made.translate(image, style[None]) for style in styles])
@@ -63,7 +63,7 @@ def test_styles_decoded_together_are_those_decoded_alone(grey_to_colour):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (5, 40), (16, 16), (33, 47)])
-def test_the_style_of_an_image_of_any_size_can_be_taken(grey_to_colour, size):
+def test_images_of_any_size_have_a_style(grey_to_colour, size):
     made = translator(grey_to_colour)
     image = torch.rand(1, 3, *size)
     style = made.encode_style(image)
@@ -83,7 +83,7 @@ def test_unit_translates_to_one_image(tmp_path):
     assert torch.equal(outputs, wanted)
 
 
-def test_a_constant_image_is_translated_to_numbers(grey_to_colour):
+def test_a_constant_image_is_translated_to_finite_values(grey_to_colour):
     assert translator(grey_to_colour).translate(torch.ones(1, 1, 64, 64), torch.randn(2, 8, 1, 1)).isfinite().all()
 
 
@@ -106,13 +106,13 @@ def test_nothing_is_kept_but_the_halves_of_the_generators_that_translate(grey_to
 
 @pytest.mark.parametrize('size', [(64, 64), (33, 47), (3, 5)])
 @pytest.mark.parametrize('pixels', [1, 5 * 64 * 64, 10 ** 9])
-def test_images_translated_together_are_those_translated_alone(grey_to_colour, size, pixels):
+def test_images_translated_together_equal_those_translated_separately(grey_to_colour, size, pixels):
     made = translator(grey_to_colour)
     images, styles = torch.rand(3, 1, *size) * 2 - 1, torch.randn(3, 2, 8, 1, 1)
     alone = torch.stack([made.translate(image[None], style) for image, style in zip(images, styles, strict=True)])
     together = made.translate_batch(images, styles, pixels)
     assert together.shape == (3, 2, 3, *size)
-    # Of 3×5 the norms see four values a channel, and divide by deviations that are almost 0.
+    # For 3×5 pixels, norms see four values per channel, and divide by deviations of almost 0.
     assert torch.allclose(together, alone, atol=1e-5 if min(size) > 8 else 1e-3)
     assert (alone[0] - alone[1]).abs().max() > 1e-2 and (alone[:, 0] - alone[:, 1]).abs().max() > 1e-2
 
@@ -135,12 +135,12 @@ def test_a_batch_of_unit_has_one_output_for_each_image(tmp_path):
     assert torch.allclose(outputs, torch.stack([made.translate(image[None]) for image in images]), atol=1e-5)
 
 
-def test_no_more_goes_through_a_network_together_than_was_allowed(grey_to_colour):
+def test_batches_through_a_network_are_limited(grey_to_colour):
     made, seen = translator(grey_to_colour), []
     for module in (made.source_gen.enc_content, made.target_gen.dec):
         module.register_forward_pre_hook(lambda module, inputs: seen.append((type(module).__name__, len(inputs[0]))))
     made.translate_batch(torch.rand(3, 1, 32, 32), torch.randn(3, 2, 8, 1, 1), pixels_at_once=4 * 32 * 32)
-    assert seen == [('ContentEncoder', 3), ('Decoder', 4), ('Decoder', 2)]   # content once, not once a style
+    assert seen == [('ContentEncoder', 3), ('Decoder', 4), ('Decoder', 2)]   # content once, not once per style
 
 
 def test_bf16_gives_32_bit_outputs_close_to_those_of_fp32(grey_to_colour):
@@ -167,7 +167,7 @@ def test_a_translator_that_cannot_compile_says_so_in_one_line(grey_to_colour, mo
     assert '\n' not in str(error.value)
 
 
-def test_what_is_compiled_is_what_translates(grey_to_colour, monkeypatch):
+def test_the_compiled_networks_are_used_for_translation(grey_to_colour, monkeypatch):
     calls = []
 
     def compiled(function, **_):
@@ -191,7 +191,7 @@ def saved_again(grey_to_colour, folder, **options):
     return config, folder / 'gen.pt'
 
 
-def test_weights_are_the_files_whatever_its_container(grey_to_colour, tmp_path):
+def test_weights_are_those_of_the_file_in_every_format(grey_to_colour, tmp_path):
     image, styles = torch.rand(1, 1, 32, 32), torch.randn(2, 8, 1, 1)
     wanted = translator(grey_to_colour).translate(image, styles)
     legacy = saved_again(grey_to_colour, tmp_path, _use_new_zipfile_serialization=False)
@@ -215,7 +215,7 @@ def test_the_file_is_neither_changed_nor_needed_once_it_is_loaded(grey_to_colour
     made = translator(again)
     image, styles = torch.rand(1, 1, 32, 32), torch.randn(2, 8, 1, 1)
     wanted = made.translate(image, styles)
-    again[1].write_bytes(bytes(len(before)))   # in its place: what still lay in the file would be 0 now
+    again[1].write_bytes(bytes(len(before)))   # in place: weights that are still mapped from the file would be 0 now
     assert torch.equal(made.translate(image, styles), wanted)
     again[1].write_bytes(before)
     for parameter in [*made.source_gen.parameters(), *made.target_gen.parameters()]:
@@ -254,7 +254,7 @@ def test_pictures_are_stretched_each_by_itself():
 
 
 @pytest.mark.parametrize('workers', [0, 3])
-def test_what_is_made_ahead_keeps_its_order_and_its_bound(workers):
+def test_prefetched_items_keep_their_order_and_limit(workers):
     taken = []
 
     def items():
@@ -269,7 +269,7 @@ def test_what_is_made_ahead_keeps_its_order_and_its_bound(workers):
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_calls_beside_are_all_made_and_the_first_error_is_raised(workers):
+def test_all_background_calls_are_made_and_the_first_error_is_raised(workers):
     made = []
     with BackgroundCalls(workers, most=3) as beside:
         for i in range(10):
@@ -332,7 +332,7 @@ def test_a_model_with_one_output_an_input_has_a_conditional_score_of_1():
     assert inception_score(rows.reshape(12, 5)) > 1
 
 
-def test_all_classes_once_give_a_score_of_their_number():
+def test_equally_frequent_classes_give_a_score_of_their_number():
     assert inception_score(torch.eye(7)) == pytest.approx(7)
 
 
@@ -344,7 +344,7 @@ def classifier():
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
-    # Statistics and last weights with which its output depends on its input.
+    # Set statistics and the last weights so that the output depends on the input.
     network.fc.weight.data.mul_(0.05)
     network(torch.nn.functional.interpolate(torch.rand(4, 1, 40, 50).expand(-1, 3, -1, -1), size=(299, 299)))
     return network.eval()
@@ -376,7 +376,7 @@ def test_images_are_classified_a_few_at_a_time(classifier, monkeypatch):
     ({'fc.weight': torch.zeros(5, 2048), 'x': 1}, 'not the state_dict of an Inception-v3'),
     ({'fc.weight': torch.zeros(5, 2048), 1: 2}, 'not the state_dict of an Inception-v3'),
     ({'fc.weight': torch.zeros(5, 2048)}, 'not the state_dict of an Inception-v3')])
-def test_another_file_is_no_classifier(tmp_path, content, words):
+def test_another_file_is_not_accepted_as_a_classifier(tmp_path, content, words):
     torch.save(content, tmp_path / 'file.pt')
     with pytest.raises(BadInput, match=words):
         load_inception(tmp_path / 'file.pt', '--inception_b')

@@ -590,7 +590,7 @@ def test_an_output_folder_gets_the_name_of_the_input_and_old_outputs_are_replace
 
 
 @pytest.mark.parametrize('kind', [int, enum.Flag, enum.IntFlag])
-def test_a_cover_is_told_whatever_kind_of_number_pyav_has_its_flags_in(kind):
+def test_a_cover_is_recognized_whatever_type_pyavs_flags_have(kind):
     flags = kind('Flags', {'default': 1, 'attached_pic': 0x400}) if kind is not int else None
     for value, cover in ((1, False), (0x400, True), (0x401, True)):
         assert is_cover(SimpleNamespace(disposition=value if flags is None else flags(value))) == cover

@@ -26,7 +26,7 @@ def coded(colour, matrix: int, bits: int = 8) -> list[int]:
 
 
 def film(path: Path, planes, size, bits: int = 8, matrix: int = 2, transfer: int = 2, primaries: int = 2) -> Path:
-    """A film of one colour, Y'CbCr, lossless, with these tags (2: none)."""
+    """A lossless Y'CbCr video of one colour with these tags (2: unspecified)."""
     pixels = 'yuv444p' if bits == 8 else 'yuv444p10le'
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('ffv1', rate=25)
@@ -77,7 +77,7 @@ def light_of(signal: float, transfer: int) -> float:
 def test_where_pyav_does_not_say_what_is_hdr_a_line_does(bits, said):
     components = [SimpleNamespace(bits=bits, is_luma=number == 0) for number in range(3)]
     frame = SimpleNamespace(format=SimpleNamespace(components=components), colorspace=1, height=720)
-    assert ('read as SDR' in colours.describe(frame)) == said
+    assert ('read as SDR' in colours.colour_note(frame)) == said
 
 
 @pytest.mark.skipif(not hasattr(av.VideoFrame, 'color_trc'), reason='this PyAV does not say the transfer function')
@@ -113,7 +113,7 @@ def test_primaries_of_hdr_are_converted(tmp_path):
 
 
 def make_cut_film(path: Path, cut: float) -> Path:
-    """Two seconds with a high tone, and before them `cut` seconds with a low one that an edit list hides."""
+    """A video of two seconds with a high tone, after `cut` seconds with a low tone that an edit list hides."""
     with av.open(str(path), 'w') as container:
         video = container.add_stream('libx264', rate=25)
         video.width = video.height = 64
@@ -141,14 +141,14 @@ def make_cut_film(path: Path, cut: float) -> Path:
 
 
 def sound_of(path: Path) -> tuple[float, float]:
-    """Seconds of sound, and the frequency of its first tenth of a second."""
+    """The duration of the audio in seconds, and the frequency of its first tenth of a second."""
     with av.open(str(path)) as container:
         samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
     return len(samples) / 48000, np.abs(np.fft.rfft(samples[1024:5824])).argmax() * 10
 
 
 @pytest.mark.parametrize('ending', ['mkv', 'mp4', 'mov'])
-def test_sound_that_an_edit_list_cut_away_stays_away(tmp_path, ending):
+def test_audio_removed_by_an_edit_list_stays_removed(tmp_path, ending):
     source = make_cut_film(tmp_path / 'source.mp4', 1.02)
     seconds, pitch = sound_of(source)
     assert seconds == pytest.approx(2, abs=0.05) and pitch == pytest.approx(1760, abs=20)

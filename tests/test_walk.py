@@ -1,4 +1,4 @@
-"""walk.py: what its pictures show, frame by frame, and what it refuses."""
+"""scripts/interpolate_styles.py: its pictures, frame by frame, and the inputs that it refuses."""
 from importlib.util import find_spec
 
 import interpolate_styles as walk_command
@@ -48,7 +48,7 @@ def near(one: np.ndarray, other: np.ndarray, room: float = 1) -> bool:
     return one.shape == other.shape and np.abs(one - other).max() <= room
 
 
-def test_a_walk_is_a_sheet_and_animations_of_the_codes_on_the_arc(model, tmp_path, capsys):
+def test_an_interpolation_is_a_sheet_and_animations_of_codes_by_slerp(model, tmp_path, capsys):
     walk_command.main(arguments(model, tmp_path, '--interpolate', 3, CODE, '--steps', 4, '--fps', 5))
     codes = read_codes(tmp_path / 'styles.txt', 8, '')
     first = torch.randn(1, 8, 1, 1, generator=torch.Generator().manual_seed(3))
@@ -71,7 +71,7 @@ def test_a_walk_is_a_sheet_and_animations_of_the_codes_on_the_arc(model, tmp_pat
                 picture = np.array(animation.convert('RGB'))
                 assert picture.shape == (72, 140, 3)
                 away = [np.abs(cell(picture, 0, 1) - outputs[1][j]).mean() for j in range(4)]
-                assert min(away) == away[i] < 40, away   # their coders lose much of noise
+                assert min(away) == away[i] < 40, away   # lossy compression loses much of noise
     assert ('walk.mp4' in capsys.readouterr().out.split('wrote')[1].split('\n')[0]) == (
         find_spec('av') is not None or find_spec('imageio_ffmpeg') is not None)
 
@@ -99,7 +99,7 @@ def test_a_grid_has_the_inputs_at_the_left_and_the_styles_on_top(model, tmp_path
     styles = [tmp_path / 'wide.png', 7, tmp_path / 'two.txt', '-1,0,0,0,0,0,0,0']
     walk_command.main(arguments(model, tmp_path / 'out', '--grid', *styles))
     sheet = np.array(Image.open(tmp_path / 'out' / 'grid.png'))
-    assert sheet.shape == (3 * 68 + 4, 6 * 84 + 4, 3)          # the wide one makes all places wide
+    assert sheet.shape == (3 * 68 + 4, 6 * 84 + 4, 3)          # the wide image makes all cells wide
     places = [[sheet[4 + 68 * row:68 + 68 * row, 4 + 84 * column:84 + 84 * column].astype(int)
                for column in range(6)] for row in range(3)]
     assert (places[0][0] == 255).all()
@@ -121,7 +121,7 @@ def test_the_style_of_a_picture_is_that_of_the_target_domains_encoder(model, tmp
 
 
 @pytest.mark.parametrize('module', ['av', 'imageio_ffmpeg'])
-def test_a_film_has_the_frames_of_the_walk(model, tmp_path, monkeypatch, module):
+def test_an_animation_has_the_frames_of_the_interpolation(model, tmp_path, monkeypatch, module):
     av = pytest.importorskip('av')
     pytest.importorskip(module)
     monkeypatch.setattr(contact_sheet, 'find_spec', lambda name: name == module or None)
@@ -136,7 +136,7 @@ def test_a_film_has_the_frames_of_the_walk(model, tmp_path, monkeypatch, module)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['walk.gif', 'walk.mp4', 'walk.webp']
 
 
-def test_what_a_film_lacks_is_one_line_and_the_others_are_written(tmp_path, monkeypatch):
+def test_a_missing_encoder_is_one_line_and_the_other_formats_are_written(tmp_path, monkeypatch):
     monkeypatch.setattr(contact_sheet, 'find_spec', lambda name: None)
     frames = [torch.full((8, 8, 3), value, dtype=torch.uint8) for value in (0, 255)]
     written, missing = contact_sheet.write_animations(frames, tmp_path, 'walk', 10)

@@ -1,4 +1,4 @@
-"""Checkpoints as other programs wrap them: loaded and said where there is no doubt, else told apart in one line."""
+"""Checkpoints in the wrappers of other programs: clear ones load with a message, others are refused in one line."""
 import copy
 
 import export_onnx as export_command
@@ -44,7 +44,7 @@ def prefixed(prefix: str, state: dict) -> dict:
 
 
 def files_of(munit, kind: str) -> dict:
-    """Generators or discriminators in all the wrappers that are told apart, by what they are."""
+    """Generators or discriminators in all supported wrappers, by the name of the wrapper."""
     nets = {name: network.state_dict() for name, network in munit._parts()[kind].items()}
     both = {name: {f'{kind}_{name}': state} for name, state in nets.items()}
     flat = {**prefixed(f'{kind}_a.', nets['a']), **prefixed(f'{kind}_b.', nets['b'])}
@@ -80,7 +80,7 @@ WRAPPERS = tuple(files_of(MUNIT_Trainer(config_with(gen={'n_res': 1}, ema_decay=
 @pytest.mark.parametrize('legacy', [False, True])
 @pytest.mark.parametrize('kind', ['gen', 'dis'])
 @pytest.mark.parametrize('wrapper', WRAPPERS)
-def test_wrapped_networks_load_and_a_line_says_what_was_done(munit, tmp_path, capsys, wrapper, kind, legacy):
+def test_wrapped_networks_load_with_a_message(munit, tmp_path, capsys, wrapper, kind, legacy):
     path = tmp_path / 'x.pt'
     torch.save(files_of(munit, kind)[wrapper], path, _use_new_zipfile_serialization=not legacy)
     networks = {name: copy.deepcopy(network) for name, network in munit._parts()[kind].items()}
@@ -97,7 +97,7 @@ def test_wrapped_networks_load_and_a_line_says_what_was_done(munit, tmp_path, ca
 
 @pytest.mark.parametrize('kind', ['gen', 'dis'])
 @pytest.mark.parametrize('method', METHODS[2:])
-def test_a_whole_trainer_of_every_method_loads(method, kind, tmp_path):
+def test_the_state_dict_of_a_whole_trainer_of_every_method_loads(method, kind, tmp_path):
     trainer, other = make(method), make(method, init='gaussian')
     torch.save({'state_dict': prefixed('module.', trainer.state_dict())}, tmp_path / 'x.pt')
     load_networks(tmp_path / 'x.pt', other._parts()[kind])
@@ -106,7 +106,7 @@ def test_a_whole_trainer_of_every_method_loads(method, kind, tmp_path):
         assert all(torch.equal(value, wanted[key]) for key, value in network.state_dict().items())
 
 
-def test_files_as_this_project_writes_them_are_loaded_without_a_word(munit, tmp_path, capsys):
+def test_files_written_by_this_project_load_without_a_message(munit, tmp_path, capsys):
     for kind in ('gen', 'dis'):
         torch.save({name: network.state_dict() for name, network in munit._parts()[kind].items()}, tmp_path / 'x.pt')
         load_networks(tmp_path / 'x.pt', munit._parts()[kind])
@@ -124,7 +124,7 @@ def test_files_as_this_project_writes_them_are_loaded_without_a_word(munit, tmp_
     (lambda gens: {'epoch': 3, 'layer1': {'weight': torch.zeros(2)}, 'fc.bias': torch.zeros(2)},
      "holds 2 tensors, the first 'layer1.weight', 'fc.bias'; wanted is"),
     (lambda gens: {}, 'holds nothing; wanted is')])
-def test_what_is_in_doubt_is_refused_and_told(munit, tmp_path, make_content, words):
+def test_ambiguous_checkpoints_are_refused_with_a_message(munit, tmp_path, make_content, words):
     gens = {name: network.state_dict() for name, network in munit._parts()['gen'].items()}
     torch.save(make_content(gens), tmp_path / 'x.pt')
     with pytest.raises(BadInput) as error:
@@ -140,7 +140,7 @@ def test_a_wrapped_network_that_does_not_fit_names_the_key_of_the_config(munit, 
         load_networks(tmp_path / 'x.pt', other.generators())
 
 
-def test_dictionaries_that_refer_to_one_another_without_end_take_no_time():
+def test_dictionaries_that_share_contents_are_searched_quickly():
     content: dict = {}
     for _ in range(8):
         content = {str(i): content for i in range(1000)}
@@ -148,7 +148,7 @@ def test_dictionaries_that_refer_to_one_another_without_end_take_no_time():
     assert describe(content).startswith('holds no tensors; its names begin with')
 
 
-def test_the_commands_take_wrapped_files_and_make_the_same(model, tmp_path, capsys):
+def test_the_commands_translate_equally_with_wrapped_files(model, tmp_path, capsys):
     gens = torch.load(model['checkpoint'], weights_only=True)
     torch.save({'net': {f'gen_{name}': prefixed('module.', state) for name, state in gens.items()}}, tmp_path / 'x.pt')
     for checkpoint, out in ((model['checkpoint'], 'plain'), (tmp_path / 'x.pt', 'wrapped')):

@@ -48,7 +48,7 @@ def zipped(whole: bytes, path) -> None:
     (lambda path, whole: path.write_bytes(b'\x89PNG\r\n\x1a\n'), 'not a checkpoint but a PNG image'),
     (lambda path, whole: zipped(whole, path), "a zip archive with 'models/gen_00000010.pt' in it; unpack it"),
     (lambda path, whole: path.write_bytes(whole[:len(whole) // 2]), 'bytes and its end is missing; the download')])
-def test_what_came_in_place_of_a_checkpoint_is_named(model, tmp_path, capsys, write, words, ending):
+def test_a_file_that_is_not_a_checkpoint_is_identified(model, tmp_path, capsys, write, words, ending):
     path = tmp_path / f'gen{ending}'
     write(path, model['checkpoint'].read_bytes())
     for main, more in ((test_command.main, {'input': model['inputs'] / '0.png'}),
@@ -59,7 +59,7 @@ def test_what_came_in_place_of_a_checkpoint_is_named(model, tmp_path, capsys, wr
 
 
 @pytest.mark.parametrize('share', [0.1, 0.5, 0.95])
-def test_a_legacy_file_that_is_cut_short_is_one(model, tmp_path, share):
+def test_a_truncated_legacy_file_is_recognized(model, tmp_path, share):
     path = tmp_path / 'gen.pt'
     torch.save(torch.load(model['checkpoint'], weights_only=True), path, _use_new_zipfile_serialization=False)
     path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
@@ -67,7 +67,7 @@ def test_a_legacy_file_that_is_cut_short_is_one(model, tmp_path, share):
         load_file(path, '--checkpoint')
 
 
-def test_a_safetensors_file_under_another_name_is_told(model, tmp_path):
+def test_a_safetensors_file_with_another_extension_is_recognized(model, tmp_path):
     safetensors = pytest.importorskip('safetensors.torch')
     safetensors.save_file({'x': torch.zeros(2)}, tmp_path / 'gen.pt')
     with pytest.raises(BadInput, match=r'a safetensors file; give it a name that ends in \.safetensors'):
@@ -95,7 +95,7 @@ SHIPS = '; models/ has demo_edges2shoes.pt, edges2shirts.pt, edges2shirts64.pt'
     ('other/deep/gen.pt', 'No such file or directory; there is no folder {folder}/other/deep, and {folder} has no '
                           'checkpoints' + SHIPS),
     ('runs/notes.txt/gen.pt', 'Not a directory; there is no folder {runs}/notes.txt, and {runs} has ' + HELD + SHIPS)])
-def test_a_missing_checkpoint_names_those_that_are_there(model, folder, capsys, name, words):
+def test_a_missing_checkpoint_lists_the_existing_ones(model, folder, capsys, name, words):
     path = folder.parent / name
     words = words.format(runs=folder, folder=folder.parent)
     for main, more in ((test_command.main, {'input': model['inputs'] / '0.png'}),
@@ -105,7 +105,7 @@ def test_a_missing_checkpoint_names_those_that_are_there(model, folder, capsys, 
         assert line == f'--checkpoint {path}: {words}'
 
 
-def test_a_missing_checkpoint_is_told_before_the_config_that_would_go_with_it(model, tmp_path, capsys):
+def test_a_missing_checkpoint_is_reported_before_a_missing_config(model, tmp_path, capsys):
     line = complaint(capsys, test_command.main, f'--checkpoint={tmp_path / "x.pt"}', f'--output_folder={tmp_path}',
                      f'--input={model["inputs"] / "0.png"}')
     assert line.startswith(f'--checkpoint {tmp_path}/x.pt: No such file or directory; {tmp_path} has no checkpoints')
@@ -119,7 +119,7 @@ def test_of_many_checkpoints_the_newest_five_are_named(folder):
     assert 'best' not in str(error.value)
 
 
-def test_of_what_ships_the_names_are_not_said_twice():
+def test_shipped_checkpoints_are_not_listed_twice():
     with pytest.raises(BadInput) as error:
         load_file(SHIPPED / 'nothing.pt')
     assert str(error.value).count('edges2shirts64.pt') == 1

@@ -1,4 +1,4 @@
-"""A MUNIT that never learnt anything, but whose styles can be told apart: for commands that take a checkpoint."""
+"""An untrained MUNIT whose styles differ visibly, for tests of commands that take a checkpoint."""
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from networks import AdaINGen
 
 
 def make_model(folder: Path, **changes) -> dict:
-    """Config, checkpoint and two inputs of 64×64 in a folder; `changes` are those of the config."""
+    """Write a config, a checkpoint and two inputs of 64×64 to a folder; `changes` apply to the config."""
     config = config_with(data_root='nowhere', **{**changes, 'gen': {'n_res': 1, **changes.get('gen', {})}})
     (folder / 'config.yaml').write_text(yaml.safe_dump(config))
     gens = {name: AdaINGen(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
@@ -23,6 +23,6 @@ def make_model(folder: Path, **changes) -> dict:
 
 
 def flags(model: dict, **others) -> list[str]:
-    """The command line that the model and the others make."""
+    """The command line of the model and further flags."""
     taken = {key: value for key, value in model.items() if key != 'inputs'}
     return [f'--{key}={value}' for key, value in {**taken, **others}.items()]

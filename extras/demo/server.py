@@ -1,4 +1,4 @@
-"""The drawing page's server: what it answers to, its limits, and its start."""
+"""The server of the drawing page: command line, allowed requests, limits and start-up."""
 import argparse
 import asyncio
 import base64
@@ -40,13 +40,13 @@ EXAMPLES = {'a': tuple(f'edges2shirts_outline{number}.png' for number in ('', '_
 EXAMPLE_SIDE = 96
 MOST_EXAMPLES = 6
 LOCAL = ('127.0.0.1', 'localhost', '::1')
-MOST_BYTES = 20 * 2 ** 20     # of a request
-MOST_WAITING = 8              # requests at once, the one that is computed included: each may hold MOST_BYTES
-SECONDS_TO_SEND = 20          # a request's body, from its first byte to its last
-SECONDS_OF_HASTE = 1          # for a body while others wait
-MOST_CONNECTIONS = 100
-MOST_OF_ONE_ADDRESS = 32      # of them; a browser opens six
-# What a browser fetches for the page; all else that Gradio answers to, uploads and files among it, stays shut.
+MOST_BYTES = 20 * 2 ** 20     # of a request body
+MOST_WAITING = 8              # concurrent requests, including the one being computed; each may hold MOST_BYTES
+BODY_TIMEOUT = 20             # seconds for receiving a request body
+BUSY_BODY_TIMEOUT = 1         # seconds after which a slow body may be cancelled in favour of a new request
+MAX_CONNECTIONS = 100
+MAX_CONNECTIONS_PER_ADDRESS = 32   # browsers open about six
+# Paths that the page needs. All other endpoints of Gradio, such as uploads and files, are blocked.
 PAGE = re.compile(r'/|/(config|theme\.css|favicon\.ico|manifest\.json)|/(assets|static)/[\w./-]+|'
                   r'/demo/(start|map/[ab])')
 WORK = re.compile(r'/demo/(content|style|outline|sample|translate|save)')
@@ -56,56 +56,59 @@ POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; 
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('A page in the browser: draw, and see it translated; sample, keep and blend styles.',
+    parser = Parser('Serve a page for drawing with live translation; sample, keep and blend styles.',
                     config_required=False)
-    parser.add_argument('--checkpoint', nargs='+', default=[beside_here(SHIPPED)],
-                        help='a gen_XXXXXXXX.pt, or several to choose from on the page; without --config, each has '
-                             'that of its run, or of its name in configs/')
-    parser.add_argument('--style_folder', default='', help='pictures for the style map: a folder that holds trainA and '
-                                                           "trainB, or one of B's pictures (default: the map beside "
-                                                           "the checkpoint, or the config's training images)")
-    parser.add_argument('--host', default='127.0.0.1', help='the address to listen at; 0.0.0.0 lets other machines in')
-    parser.add_argument('--port', type=at_least(0, 65535), default=7860, help='0 takes a free one')
-    parser.add_argument('--embed_in', default='', help='a site whose pages may show this one in a frame, such as '
+    parser.add_argument('--checkpoint', nargs='+', default=[display_path(SHIPPED)],
+                        help='a gen_XXXXXXXX.pt, or several, which the page offers for selection; without --config, '
+                             'each uses the config of its run or the one with its name in configs/')
+    parser.add_argument('--style_folder', default='',
+                        help='images for the style map: a folder with trainA and trainB, or a folder of images of '
+                             'domain B (default: the map next to the checkpoint, or else the training images of the '
+                             'config)')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='the address to listen on; 0.0.0.0 accepts connections from other machines')
+    parser.add_argument('--port', type=at_least(0, 65535), default=7860, help='0: choose a free port')
+    parser.add_argument('--embed_in', default='', help='a site that may embed the page in a frame, such as '
                                                        'https://huggingface.co')
     parser.add_argument('--allow_host', nargs='+', action='extend', default=[], metavar='NAME',
-                        help='names under which a proxy serves the page to others, such as draw.example.org')
+                        help='host names under which a proxy serves the page, such as draw.example.org')
     parser.add_argument('--root_path', default='', help='the path under which a proxy serves the page, such as /munit')
     opts = parser.parse_args(argv)
     opts.allow_host = [name.lower() for given in opts.allow_host for name in given.split(',')]
     for name in opts.allow_host:
         if not re.fullmatch(r'[a-z0-9]([a-z0-9.-]*[a-z0-9])?', name):
-            parser.error(f'--allow_host {shown(name, 80)}: not the name of a host, as draw.example.org is; give it '
+            parser.error(f'--allow_host {shown(name, 80)}: not a host name; give a name such as draw.example.org, '
                          f'without http:// and port')
     opts.root_path = opts.root_path.rstrip('/')
     if opts.root_path and (not re.fullmatch(r'(/[\w.~-]+)+', opts.root_path) or '..' in opts.root_path):
-        parser.error(f'--root_path {shown(opts.root_path, 80)}: not the path of a page, as /munit is')
+        parser.error(f'--root_path {shown(opts.root_path, 80)}: not a valid path; give one such as /munit')
     if opts.embed_in and not re.fullmatch(r'https?://[A-Za-z0-9.-]+(:\d+)?', opts.embed_in):
-        parser.error(f'--embed_in {shown(opts.embed_in, 80)}: not the address of a site, as https://huggingface.co is')
+        parser.error(f'--embed_in {shown(opts.embed_in, 80)}: not the address of a site; give one such as '
+                     f'https://huggingface.co')
     return opts
 
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if not find_spec('gradio'):
-        raise BadInput('demo.py: the page needs Gradio: pip install -r requirements/demo.txt')
-    with listen(opts.host, opts.port) as listener, tempfile.TemporaryDirectory(prefix='munit_demo_') as nothing:
-        os.environ['GRADIO_TEMP_DIR'] = nothing   # Gradio's own may belong to another user; it stays empty
+        raise BadInput('demo.py: requires Gradio, which is not installed: pip install -r requirements/demo.txt')
+    with listen(opts.host, opts.port) as listener, tempfile.TemporaryDirectory(prefix='munit_demo_') as empty:
+        os.environ['GRADIO_TEMP_DIR'] = empty   # nothing is written there; the default may belong to another user
         device = choose_device(opts.device)
-        # One core is the browser's. Where it takes one of PyTorch's, the threads wait for each other: of a small model,
-        # a translation then takes many times as long as in one thread.
+        # Leave one core for the browser. If it competes with the threads of PyTorch, they wait for each other, and
+        # translation with a small model takes many times as long as with a single thread.
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
         models = [open_model(opts, checkpoint, device) for checkpoint in opts.checkpoint]
-        # A proxy's connections all come from one address.
-        of_one = MOST_CONNECTIONS if opts.allow_host or opts.root_path else MOST_OF_ONE_ADDRESS
-        serve(make_app(models, opts), listener, opts.host, Connections(MOST_CONNECTIONS, of_one))
+        # Behind a proxy, all connections come from one address.
+        per_address = MAX_CONNECTIONS if opts.allow_host or opts.root_path else MAX_CONNECTIONS_PER_ADDRESS
+        serve(make_app(models, opts), listener, opts.host, Connections(MAX_CONNECTIONS, per_address))
 
 
 def open_model(opts: argparse.Namespace, checkpoint: str, device: torch.device) -> DemoModel:
-    """The model of one of --checkpoint, with --config or with the config that belongs to it.
+    """Load a model with --config, or else with the config that `config_file_of` finds.
 
     Raises:
-        BadInput: a config or checkpoint that cannot be used.
+        BadInput: the config or the checkpoint cannot be used.
     """
     file = opts.config or config_file_of(checkpoint)
     config = {**config_for(file, checkpoint, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
@@ -113,8 +116,9 @@ def open_model(opts: argparse.Namespace, checkpoint: str, device: torch.device) 
 
 
 def config_file_of(checkpoint: str) -> str | None:
-    """The config of a checkpoint's run, else that with its name in configs/, else the shipped one; None where it brings
-    its own along.
+    """Return the config file of a checkpoint: of its run, else with its name in configs/, else the shipped config.
+
+    Returns None for a .safetensors file, which contains its config.
     """
     path = Path(checkpoint)
     if is_safetensors(path):
@@ -123,32 +127,32 @@ def config_file_of(checkpoint: str) -> str | None:
     if path.parent.name == 'checkpoints' and of_run.is_file():
         return str(of_run)
     try:
-        return beside_here(config_of(path.stem))
+        return display_path(config_of(path.stem))
     except BadInput:
-        return beside_here(SHIPPED_CONFIG)
+        return display_path(SHIPPED_CONFIG)
 
 
-def beside_here(path: Path) -> str:
-    """A path of this project as one would write it: short where this is the current folder."""
+def display_path(path: Path) -> str:
+    """Return a path of this project, relative if the project is the current folder."""
     return str(path.relative_to(ROOT) if Path.cwd() == ROOT else path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What the page knows of the model
+# Description of a model for the page
 # ---------------------------------------------------------------------------------------------------------------------
 
 def find_map_pictures(opts: argparse.Namespace, config: dict) -> Callable[[str], list[Path]]:
-    """What finds a domain's pictures for the map.
+    """Return a function that lists the images of a domain ('a' or 'b') for the style map, or raises BadInput.
 
     Raises:
-        BadInput: --style_folder is no folder, or holds no pictures.
+        BadInput: --style_folder is not a folder, or contains no images.
     """
     if not opts.style_folder:
         def find(domain: str) -> list[Path]:
             try:
                 return find_images(config, 'train', domain)
             except BadInput:
-                raise BadInput("the config's training images are not on this machine; --style_folder names "
+                raise BadInput('the training images of the config are not on this machine; use --style_folder for '
                                'others') from None
         return find
     folder = Path(opts.style_folder)
@@ -158,13 +162,13 @@ def find_map_pictures(opts: argparse.Namespace, config: dict) -> Callable[[str],
 
     def given(domain: str) -> list[Path]:
         if domain not in found:
-            raise BadInput(f'--style_folder holds no train{domain.upper()}')
+            raise BadInput(f'--style_folder contains no train{domain.upper()}')
         return found[domain]
     return given
 
 
 def find_examples(model: DemoModel) -> dict[str, list[Path]]:
-    """A few inputs of each domain: those that come along with the shipped model, or test images, if they are there."""
+    """Return a few example inputs per domain: those of the shipped model, or else test images of the config, if any."""
     examples = {}
     for domain in 'ab':
         if os.path.exists(SHIPPED) and os.path.samefile(model.source.checkpoint, SHIPPED):
@@ -179,19 +183,26 @@ def find_examples(model: DemoModel) -> dict[str, list[Path]]:
 
 
 def names_of(models: list[DemoModel]) -> list[str]:
-    """What the page calls the models: their files, with the run's name where the file is of a run."""
+    """Return the display names of models: the stems of their files, preceded by the name of the run, if any."""
     paths = [Path(model.source.checkpoint) for model in models]
     return [shown(f'{path.parent.parent.name} {path.stem}' if path.parent.name == 'checkpoints' else path.stem, 60)
             for path in paths]
 
 
-def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dict[str, str],
+def describe_model(model: DemoModel, examples: dict[str, list[Path]], names: dict[str, str],
                    models: list[str]) -> dict[str, Any]:
-    """All that the page must know of a model; `models` are the names of all."""
+    """Return the description of a model for the page, as JSON.
+
+    Args:
+        model: the model.
+        examples: example inputs of each domain.
+        names: display names of domains; by default, their letters.
+        models: display names of all models.
+    """
     def url(path: Path, domain: str, translator) -> str | None:
         try:
             return data_url(png_of(translator.read(str(path), domain, EXAMPLE_SIDE)))
-        except BadInput:   # a broken one has no button
+        except BadInput:   # an unreadable example has no button
             return None
 
     ways = {}
@@ -206,7 +217,7 @@ def describe_start(model: DemoModel, examples: dict[str, list[Path]], names: dic
 
 
 def data_url(png: bytes) -> str:
-    """A PNG as a page can show it without fetching it."""
+    """Encode a PNG as a data URL, which a page displays without a further request."""
     return 'data:image/png;base64,' + base64.b64encode(png).decode()
 
 
@@ -215,50 +226,54 @@ def data_url(png: bytes) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Served(NamedTuple):
-    """A model, and what the page has of it."""
+    """A model and its data for the page."""
     model: DemoModel
     examples: dict[str, list[Path]]
-    description: dict[str, Any]   # by `describe_start`
+    description: dict[str, Any]   # from `describe_model`
     maps: Maps
 
 
-class Work:
-    """What the page asks for, one request after another. When too many wait, the one is turned away whose body takes
-    longest to come, or else the new one.
+class RequestHandler:
+    """Handles the requests of the page, one computation at a time.
 
-    A request says in `model` which of the models it is for, from 0.
+    If `MOST_WAITING` requests are in progress, a new one replaces the request whose body has been arriving for the
+    longest time, or is rejected if no body is slow. The query parameter `model` is the index of the model, from 0.
     """
 
     def __init__(self, served: list[Served]):
         self.served = served
         self.waiting, self.turn = 0, asyncio.Lock()
-        self.reading: dict[asyncio.Future, float] = {}   # requests that have not come whole yet, and since when
+        self.reading: dict[asyncio.Future, float] = {}   # incomplete requests, and when each began
 
-    def of(self, query: Mapping[str, str]) -> Served:
-        """What a request is for. Raises BadInput."""
+    def model_of(self, query: Mapping[str, str]) -> Served:
+        """Return the model that a request selects. Raises BadInput if it does not exist."""
         number = query.get('model', '0')
         if not re.fullmatch('[0-9]{1,3}', number) or int(number) >= len(self.served):
             raise BadInput('there is no such model')
         return self.served[int(number)]
 
     async def start(self, request: 'Request') -> 'Response':
-        """What `describe_start` says."""
-        return self._describe(request, lambda served: served.description)
+        """Return the result of `describe_model`."""
+        return self._respond(request, lambda served: served.description)
 
     async def map(self, request: 'Request') -> 'Response':
-        """The map of a domain's styles, or how far it is made, or why there is none."""
+        """Return the style map of a domain, the progress of its computation, or the reason why there is none."""
         domain = request.path_params['domain']
-        return self._describe(request, lambda served: served.maps.states.get(domain, {'why': 'this model has none'}))
+        return self._respond(request, lambda served: served.maps.states.get(domain, {'why': 'this model has none'}))
 
-    def _describe(self, request: 'Request', what: Callable[[Served], dict]) -> 'Response':
+    def _respond(self, request: 'Request', content_of: Callable[[Served], dict]) -> 'Response':
         from starlette.responses import JSONResponse
         try:
-            return JSONResponse(what(self.of(request.query_params)))
+            return JSONResponse(content_of(self.model_of(request.query_params)))
         except BadInput as error:
             return JSONResponse({'error': str(error)}, 400)
 
     async def answer(self, request: 'Request') -> 'Response':
-        """One of `WORK`: its answer as JSON or PNG, or a status of 400 and above with {'error': what to tell}."""
+        """Handle a request for one of the paths in `WORK`.
+
+        Returns:
+            The result as JSON or PNG, or a status of at least 400 with {'error': a message for the user}.
+        """
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse, Response
         if self.waiting >= MOST_WAITING and not self._make_room():
@@ -271,33 +286,33 @@ class Work:
             body = await reading
             self.reading.pop(reading, None)
             async with self.turn:
-                if await request.is_disconnected():   # nobody waits for it any more
+                if await request.is_disconnected():   # the client no longer waits for the result
                     return Response(status_code=499)
-                answer = await run_in_threadpool(self.do, request.path_params['what'], request.query_params, body)
+                answer = await run_in_threadpool(self.compute, request.path_params['what'], request.query_params, body)
         except BadInput as error:
-            return JSONResponse({'error': str(error)}, 413 if isinstance(error, TooMuch) else 400)
+            return JSONResponse({'error': str(error)}, 413 if isinstance(error, RequestTooLarge) else 400)
         except asyncio.CancelledError:
-            if not reading.cancelled():   # the server ends
+            if not reading.cancelled():   # the server is shutting down
                 raise
-            return JSONResponse({'error': 'another request took the place of this one, which came too slowly'}, 503)
+            return JSONResponse({'error': 'this request arrived too slowly and was replaced by another one'}, 503)
         finally:
             self.waiting -= 1
             self.reading.pop(reading, None)
         return Response(answer, media_type='image/png') if isinstance(answer, bytes) else JSONResponse(answer)
 
     def _make_room(self) -> bool:
-        """Turn the request away that has been coming for the longest time; False where none takes long."""
+        """Cancel the request whose body has been arriving for the longest time. Returns False if no body is slow."""
         for reading, since in self.reading.items():
-            if not reading.done() and time.monotonic() - since > SECONDS_OF_HASTE:
+            if not reading.done() and time.monotonic() - since > BUSY_BODY_TIMEOUT:
                 del self.reading[reading]
                 return reading.cancel()
         return False
 
-    def do(self, what: str, query: Mapping[str, str], body: bytes) -> bytes | dict[str, Any]:
-        """What one request asks for. Raises BadInput where it asks for what there is not."""
-        served = self.of(query)
+    def compute(self, what: str, query: Mapping[str, str], body: bytes) -> bytes | dict[str, Any]:
+        """Compute the result of a request: a PNG, or an object for JSON. Raises BadInput if the request is invalid."""
+        served = self.model_of(query)
         model = served.model
-        if what == 'outline':              # the body is a file, here and below
+        if what == 'outline':              # here and in the next branch, the body is an image file
             return model.outline(body, query.get('way', ''))
         if what in ('content', 'style'):
             way, size, example = query.get('way', ''), query.get('size', ''), query.get('example', '')
@@ -330,14 +345,14 @@ class Work:
             raise BadInput(f'this example cannot be read ({error.strerror})') from None
 
 
-class TooMuch(BadInput):
+class RequestTooLarge(BadInput):
     """A request that is too large, or too slow."""
 
 
 async def read_body(request: 'Request') -> bytes:
-    """The request's body, in memory. Raises TooMuch."""
+    """Read a request body into memory. Raises RequestTooLarge if it is too large or arrives too slowly."""
     from starlette.requests import ClientDisconnect
-    too_large = TooMuch(f'more than {MOST_BYTES >> 20} MiB, which is too large')
+    too_large = RequestTooLarge(f'more than {MOST_BYTES >> 20} MiB, which is too large')
 
     async def read() -> bytes:
         parts, length = [], 0
@@ -351,49 +366,51 @@ async def read_body(request: 'Request') -> bytes:
     if int(request.headers.get('content-length') or 0) > MOST_BYTES:
         raise too_large
     try:
-        return await asyncio.wait_for(read(), SECONDS_TO_SEND)
+        return await asyncio.wait_for(read(), BODY_TIMEOUT)
     except (asyncio.TimeoutError, TimeoutError, ClientDisconnect):
-        raise TooMuch(f'the request took more than {SECONDS_TO_SEND} seconds to come') from None
+        raise RequestTooLarge(f'receiving the request took more than {BODY_TIMEOUT} seconds') from None
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The object that a request's body holds. Raises BadInput."""
+    """Parse a request body as a JSON object. Raises BadInput if it is not one."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         asked = None
     if not isinstance(asked, dict):
-        raise BadInput('this request is not one of the page')
+        raise BadInput('this request is not a JSON object')
     return asked
 
 
 def read_data_url(text: Any) -> bytes:
-    """The file in a data URL. Raises BadInput."""
+    """Decode the file in a data URL of an image. Raises BadInput if it is not one."""
     try:
         head, content = text.split(',', 1)
         if not head.startswith('data:image/') or not head.endswith(';base64'):
             raise ValueError
         return base64.b64decode(content, validate=True)
     except (AttributeError, ValueError):
-        raise BadInput('this request holds no picture') from None
+        raise BadInput('this request contains no image') from None
 
 
 class Guard:
-    """In front of all: what comes from this page and is meant for it goes through, nothing else does.
+    """ASGI middleware that admits only requests from the page itself to the paths that the page needs.
 
-    Other pages in the same browser could otherwise send requests here, and a name of another host that leads to this
-    machine could read the answers.
+    Without it, other pages in the same browser could send requests to the server (cross-site request forgery), and a
+    foreign host name that resolves to this machine could read the responses (DNS rebinding).
 
     Args:
-        hosts: the names under which the page may be asked for; none for all.
-        behind: names among them under which a proxy serves it.
-        root_path: under which a proxy serves it, whether it passes that on or not.
+        app: the ASGI application.
+        hosts: the accepted host names; if empty, all are accepted.
+        embed_in: a site that may embed the page in a frame.
+        proxy_hosts: the host names under which a proxy serves the page.
+        root_path: the path under which a proxy serves the page, whether or not the proxy removes it from requests.
     """
 
-    def __init__(self, app: Callable, hosts: set[str], embed_in: str = '', behind: Sequence[str] = (),
+    def __init__(self, app: Callable, hosts: set[str], embed_in: str = '', proxy_hosts: Sequence[str] = (),
                  root_path: str = ''):
-        self.app, self.hosts, self.behind, self.root_path = app, hosts, behind, root_path
-        self.policy = f'{POLICY} {embed_in}'.strip()   # it ends with who may show the page in a frame
+        self.app, self.hosts, self.proxy_hosts, self.root_path = app, hosts, proxy_hosts, root_path
+        self.policy = f'{POLICY} {embed_in}'.strip()   # the policy ends with the frame ancestors
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope['type'] == 'lifespan':
@@ -421,28 +438,28 @@ class Guard:
         await app(scope, receive, send_with_headers)
 
     def refusal(self, scope: dict) -> tuple[int, str] | None:
-        """Status and reason where the request does not go through."""
+        """Return the status and the reason if a request is refused, else None."""
         headers = {key.decode('latin-1'): value.decode('latin-1') for key, value in scope['headers']}
         host, origin = headers.get('host', ''), headers.get('origin')
         try:
             name, asking = urlsplit(f'//{host}').hostname, urlsplit(origin).netloc if origin else host
-            from_proxy = urlsplit(origin).hostname in self.behind if origin else False   # which may rename the host
-        except ValueError:   # such as a bracket without its other
+            from_proxy = urlsplit(origin).hostname in self.proxy_hosts if origin else False   # a proxy may replace Host
+        except ValueError:   # such as an unmatched bracket
             name, asking, from_proxy = None, None, False
         if not name or self.hosts and name not in self.hosts:
-            return 403, ('this page is at http://127.0.0.1 or http://localhost alone; --host and --allow_host let '
-                         'others in')
+            return 403, ('unknown host name: this page is available at http://127.0.0.1 and http://localhost only; '
+                         'use --host or --allow_host to allow others')
         path, method = scope['path'], scope['method']
         if WORK.fullmatch(path):
             if method != 'POST':
-                return 405, 'not allowed'
+                return 405, 'method not allowed'
             site = headers.get('sec-fetch-site', 'same-origin')
             if asking != host and not from_proxy or site not in ('same-origin', 'none'):
-                return 403, 'another page may not ask'
+                return 403, 'requests from other sites are not allowed'
             return None
         if not PAGE.fullmatch(path) or '..' in path:
-            return 404, 'there is nothing here'
-        return None if method in ('GET', 'HEAD') else (405, 'not allowed')
+            return 404, 'not found'
+        return None if method in ('GET', 'HEAD') else (405, 'method not allowed')
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -450,10 +467,10 @@ class Guard:
 # ---------------------------------------------------------------------------------------------------------------------
 
 def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
-    """The ASGI application: the page by Gradio, and what it asks for.
+    """Return the ASGI application: the page, which Gradio serves, and the requests that it sends.
 
     Raises:
-        BadInput: of --style_folder.
+        BadInput: --style_folder cannot be used.
     """
     served = []
     for model in models:
@@ -461,8 +478,8 @@ def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
                     {translator.target: translator for translator in model.translators.values()}, model.lock,
                     find_map_pictures(opts, model.config), bool(opts.style_folder))
         examples = find_examples(model)
-        served.append(Served(model, examples, describe_start(model, examples, maps.names, names_of(models)), maps))
-    app = page_app(Work(served))
+        served.append(Served(model, examples, describe_model(model, examples, maps.names, names_of(models)), maps))
+    app = page_app(RequestHandler(served))
     mount_page(app, opts.root_path)
     for each in served:
         each.maps.start()
@@ -470,18 +487,18 @@ def make_app(models: list[DemoModel], opts: argparse.Namespace) -> Callable:
     return Guard(app, hosts, opts.embed_in, opts.allow_host, opts.root_path)
 
 
-def page_app(work: Work) -> 'FastAPI':
-    """The application without its page; no library reports to its makers."""
+def page_app(handler: RequestHandler) -> 'FastAPI':
+    """Return the application without the page, and disable the telemetry of all libraries."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1', HF_HUB_OFFLINE='1')
     from fastapi import FastAPI
     from starlette.routing import Route
     return FastAPI(openapi_url=None, docs_url=None, redoc_url=None, routes=[
-        Route('/demo/start', work.start), Route('/demo/map/{domain}', work.map),
-        Route('/demo/{what}', work.answer, methods=['POST'])])
+        Route('/demo/start', handler.start), Route('/demo/map/{domain}', handler.map),
+        Route('/demo/{what}', handler.answer, methods=['POST'])])
 
 
 def mount_page(app: 'FastAPI', root_path: str = '') -> None:
-    """Let Gradio show the page at /, which a proxy serves at `root_path`."""
+    """Serve the page at / with Gradio. `root_path` is the path under which a proxy serves it."""
     import gradio
     markup, style, script = (Path(__file__).with_name(f'page.{kind}').read_text(encoding='utf-8')
                              for kind in ('html', 'css', 'js'))
@@ -495,10 +512,10 @@ def mount_page(app: 'FastAPI', root_path: str = '') -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens at the address.
+    """Return a socket that listens on an address and port.
 
     Raises:
-        BadInput: it is taken, or not one of this machine.
+        BadInput: the port is in use, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM,
@@ -508,21 +525,21 @@ def listen(host: str, port: int) -> socket.socket:
                        f'({getattr(error, "strerror", None) or error})') from None
     listener = socket.socket(family, kind, protocol)
     try:
-        if os.name == 'posix':   # elsewhere, it would let two listen at one port
+        if os.name == 'posix':   # on Windows, this would allow two servers on one port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
     except OSError as error:
         listener.close()
         if host in (*LOCAL, '0.0.0.0', '::'):
-            raise BadInput(f'--port {port}: cannot be listened at ({error.strerror}); another program may have it, '
-                           f'--port 0 takes a free one') from None
-        raise BadInput(f'--host {shown(host, 80)} --port {port}: cannot be listened at ({error.strerror})') from None
+            raise BadInput(f'--port {port}: cannot listen on it ({error.strerror}); another program may use it; '
+                           f'--port 0 chooses a free one') from None
+        raise BadInput(f'--host {shown(host, 80)} --port {port}: cannot listen on it ({error.strerror})') from None
     return listener
 
 
 def serve(app: Callable, listener: socket.socket, host: str, connections: Connections) -> None:
-    """Answer until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM. Raises KeyboardInterrupt at the end."""
     import uvicorn
     port = listener.getsockname()[1]
     name = f'[{host}]' if ':' in host else 'localhost' if host == '0.0.0.0' else host
@@ -530,10 +547,10 @@ def serve(app: Callable, listener: socket.socket, host: str, connections: Connec
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(f'http://{name}:{port}   (Ctrl-C ends it)', flush=True)
+            print(f'http://{name}:{port}   (press Ctrl-C to stop)', flush=True)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # as Ctrl-C: what is open is closed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))   # close everything, as after Ctrl-C
     settings = uvicorn.Config(app, log_level='error', access_log=False, server_header=False, lifespan='on',
                               http=bounded_protocol(connections), timeout_graceful_shutdown=1)
     Server(settings).run(sockets=[listener])
-    raise KeyboardInterrupt   # nothing else ends it; under load, asyncio may take the signal without raising it again
+    raise KeyboardInterrupt   # only Ctrl-C ends `run`, but under load asyncio may handle the signal without raising it

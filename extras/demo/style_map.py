@@ -1,8 +1,8 @@
-"""The map of a style space for the page in the browser: its plane, the places of pictures, and small pictures.
+"""The style map of the drawing page: a plane through the style space, with thumbnails of images at their style codes.
 
-The map of a checkpoint `models/NAME.pt` lies beside it, as `NAME_map_b.json` and `NAME_map_b.jpg` for the styles of B,
-and likewise for A; `scripts/draw_style_map.py` makes it. A point (x, y) is the code mean + x·axes[0] + y·axes[1], as in
-the map.json of styles.py.
+`scripts/draw_style_map.py` writes the map of domain B for a checkpoint `models/NAME.pt` to `models/NAME_map_b.json` and
+`models/NAME_map_b.jpg`, and likewise for domain A. The point (x, y) stands for the style code
+mean + x·axes[0] + y·axes[1], as in the map.json of `scripts/analyze_styles.py`.
 """
 import base64
 import contextlib
@@ -25,30 +25,32 @@ from engine.translator import Translator
 from extras.styles.style_space import describe_space, measure, plane, with_room
 from utils import to_bytes, to_picture
 
-THUMBNAIL = 56         # pixels of a small picture
-SHARE = 0.095          # of the map's side that it takes
-ROOM = 0.07            # of the map's side that is free of others about it: their white may lie on each other
-MARGIN = 0.06          # of the map's side that is left free
-MOST_PICTURES = 400    # that a map is made of while the page waits
+THUMBNAIL = 56         # side of a thumbnail in pixels
+# The next three are fractions of the side of the map.
+SHARE = 0.095          # side of a thumbnail
+ROOM = 0.07            # minimum distance of thumbnails; less than SHARE, since their white borders may overlap
+MARGIN = 0.06          # empty border of the map
+MOST_PICTURES = 400    # images used for a map that the server computes while the page waits
 MOST_DOTS = 500
 MOST_THUMBNAILS = 160
-MOST_BYTES = 8 * 2 ** 20
+MOST_BYTES = 8 * 2 ** 20   # of each map file
 
 
 def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '',
              tell: Callable[[int], None] = lambda done: None,
              lock: contextlib.AbstractContextManager | None = None) -> dict[str, Any] | None:
-    """The map of the pictures' styles, with the small pictures as a JPEG in 'picture'.
-
-    Pictures that cannot be read are passed over.
+    """Compute the style map of images of the target domain. Unreadable images are skipped.
 
     Args:
-        domain_name: what the page calls the target domain, '' for its letter.
-        tell: called with the number of images that are done.
-        lock: is held while one is encoded.
+        translator: the model that encodes the styles.
+        paths: the image files.
+        domain_name: the name of the domain on the page; if empty, the page shows its letter.
+        tell: a progress callback, called with the number of images processed so far.
+        lock: held while an image is encoded.
 
     Returns:
-        None where fewer than two pictures could be read.
+        The map as a JSON-compatible dict, except that 'picture' holds the thumbnails as a JPEG (see `sprite`); or None
+        if fewer than two images can be read.
     """
     codes, thumbnails = [], []
     for done, path in enumerate(paths, start=1):
@@ -65,7 +67,7 @@ def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '
     space = measure(torch.cat(codes))
     points, axes = plane(space)
     low, high = points.amin(0), points.amax(0)
-    # What the page shows: a square about the middle, with the same unit along both axes.
+    # The page shows a square around the centre, with the same scale on both axes.
     middle, side = (low + high) / 2, max(float((high - low).max()), 1e-3) / (1 - 2 * MARGIN)
     places = [tuple(place) for place in ((points - middle) / side + 0.5).tolist()]
     kept = with_room(places, ROOM)[:MOST_THUMBNAILS]
@@ -74,7 +76,7 @@ def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '
         'domain': translator.target, 'name': domain_name, 'images': len(codes), 'explained': _rounded(explained[:2]),
         'mean': _rounded(space.mean), 'axes': [_rounded(axis) for axis in axes],
         'middle': _rounded(middle), 'side': float(f'{side:.7g}'), 'share': SHARE,
-        # The mean of N(0, 1), and so the circles about it.
+        # The projection of the prior's mean, around which the page draws circles.
         'prior': _rounded(-(axes @ space.mean)),
         'dots': [_rounded(point, 4) for point in points[:MOST_DOTS]],
         'thumbnails': [_rounded(points[i], 4) for i in kept],
@@ -84,7 +86,13 @@ def make_map(translator: Translator, paths: Sequence[Path], domain_name: str = '
 
 
 def write_map(made: dict[str, Any], checkpoint: str | Path, digest: str) -> list[Path]:
-    """Write a map beside its checkpoint; `digest` is the checkpoint's, for a map fits no other. The files written."""
+    """Write a map next to its checkpoint, and return the files written.
+
+    Args:
+        made: the map, as returned by `make_map`.
+        checkpoint: the checkpoint file.
+        digest: the SHA-256 of the checkpoint, by which `read_map` rejects maps of other checkpoints.
+    """
     json_path, picture_path = places_of(checkpoint, made['domain'])
     text = json.dumps({'checkpoint': digest, **{key: value for key, value in made.items() if key != 'picture'}})
     for path, content in ((picture_path, made['picture']), (json_path, text.replace('], "', '],\n"').encode() + b'\n')):
@@ -95,7 +103,17 @@ def write_map(made: dict[str, Any], checkpoint: str | Path, digest: str) -> list
 
 def read_map(checkpoint: str | Path, domain: str, length: int, digest: Callable[[], str]
              ) -> tuple[dict[str, Any] | None, str]:
-    """The map that lies beside a checkpoint, as `make_map` gave it; or None, and why not ('': there is none)."""
+    """Read and check the map next to a checkpoint.
+
+    Args:
+        checkpoint, domain: the checkpoint file, and the domain ('a' or 'b') of the styles.
+        length: the number of values in a style code of the model.
+        digest: a function that returns the SHA-256 of the checkpoint.
+
+    Returns:
+        The map as returned by `make_map`, and an empty string; or None and the reason, which is empty if there is no
+        map file.
+    """
     json_path, picture_path = places_of(checkpoint, domain)
     if not json_path.is_file():
         return None, ''
@@ -105,7 +123,7 @@ def read_map(checkpoint: str | Path, domain: str, length: int, digest: Callable[
             raise ValueError('too large')
         made = json.loads(json_path.read_text(encoding='utf-8'))
         if made['checkpoint'] != digest():
-            return None, f'{named} is of another checkpoint'
+            return None, f'{named} belongs to another checkpoint'
         numbers = [*made['mean'], *made['axes'][0], *made['axes'][1]]
         if len(numbers) != 3 * length or not all(map(math.isfinite, numbers)):
             raise ValueError('wrong length')
@@ -113,12 +131,12 @@ def read_map(checkpoint: str | Path, domain: str, length: int, digest: Callable[
         with Image.open(io.BytesIO(made['picture']), formats=('JPEG',)) as picture:
             picture.load()
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None, f'{named}, or the picture beside it, cannot be read'
+        return None, f'{named} or its .jpg file cannot be read'
     return made, ''
 
 
 def digest_of(checkpoint: str | Path) -> str:
-    """The SHA-256 of a checkpoint's file, which tells whose a map is."""
+    """Return the SHA-256 of a checkpoint file, which identifies the checkpoint of a map."""
     digest = hashlib.sha256()
     with open(checkpoint, 'rb') as file:
         while part := file.read(2 ** 20):
@@ -127,24 +145,24 @@ def digest_of(checkpoint: str | Path) -> str:
 
 
 def for_page(made: dict[str, Any]) -> dict[str, Any]:
-    """The map as JSON can hold it: its picture as a data URL."""
+    """Return a map that can be serialised as JSON, with the thumbnails as a data URL."""
     return {**made, 'picture': 'data:image/jpeg;base64,' + base64.b64encode(made['picture']).decode()}
 
 
 def places_of(checkpoint: str | Path, domain: str) -> tuple[Path, Path]:
-    """Where the map of a checkpoint's domain lies: the JSON and the picture."""
+    """Return the paths of the map files of a checkpoint and a domain: the JSON file and the thumbnails."""
     stem = Path(checkpoint).with_suffix('')
     return stem.with_name(f'{stem.name}_map_{domain}.json'), stem.with_name(f'{stem.name}_map_{domain}.jpg')
 
 
 def thumbnail(image: Tensor) -> Image.Image:
-    """An image (1, C, H, W) in [-1, 1] small, on white."""
+    """Return a thumbnail of an image (1, C, H, W) in [-1, 1], padded with white to a square."""
     pixels = to_bytes(to_picture(image[0].expand(3, -1, -1))).numpy()
     return ImageOps.pad(Image.fromarray(pixels), (THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, color='white')
 
 
 def sprite(thumbnails: Sequence[Image.Image]) -> bytes:
-    """Small pictures side by side in rows of ten, as a JPEG."""
+    """Return a JPEG that contains all thumbnails, in rows of ten."""
     laid = Image.new('RGB', (THUMBNAIL * 10, THUMBNAIL * -(-len(thumbnails) // 10)), 'white')
     for i, picture in enumerate(thumbnails):
         laid.paste(picture, (THUMBNAIL * (i % 10), THUMBNAIL * (i // 10)))
@@ -154,39 +172,45 @@ def sprite(thumbnails: Sequence[Image.Image]) -> bytes:
 
 
 def _rounded(numbers: Tensor | Sequence[float], digits: int = 7) -> list[float]:
+    """Round to significant digits, so that the JSON file is small."""
     values = numbers.tolist() if isinstance(numbers, Tensor) else numbers
     return [float(f'{value:.{digits}g}') for value in values]
 
 
 class Maps:
-    """The maps of a page: those that lie beside the checkpoint at once, others made by a thread of their own.
+    """The style maps of a model. Maps that are not next to the checkpoint are computed by a background thread.
 
     Args:
-        checkpoint, digest: as for `read_map`.
-        translators: by target domain.
-        lock: as for `make_map`.
-        find: returns the images of a domain; the page shows its BadInput.
-        anew: make all of them, though some may lie beside the checkpoint, and give these their names alone.
+        checkpoint, digest: as in `read_map`.
+        translators: the translator into each target domain.
+        lock: as in `make_map`.
+        find: returns the images of a domain; the page displays the message of its `BadInput`.
+        recompute: compute all maps; those next to the checkpoint only provide the names of the domains.
+
+    Attributes:
+        states: for each domain, {'map': the map}, {'done': n, 'of': n} while it is computed, or {'why': the reason} if
+            there is none.
+        names: the names of the domains that map files provide.
     """
 
     def __init__(self, checkpoint: str, digest: Callable[[], str], translators: dict[str, Translator],
-                 lock: contextlib.AbstractContextManager, find: Callable[[str], list[Path]], anew: bool = False):
+                 lock: contextlib.AbstractContextManager, find: Callable[[str], list[Path]], recompute: bool = False):
         self.translators, self.lock, self.find = translators, lock, find
         self.states: dict[str, dict[str, Any]] = {}
-        self.names: dict[str, str] = {}   # of the domains, as far as maps beside the checkpoint say
+        self.names: dict[str, str] = {}
         self._missing = []
         for domain, translator in translators.items():
             made, why = read_map(checkpoint, domain, translator.style_length, digest)
             if made:
                 self.names[domain] = shown(made.get('name', ''), 40)
-            if made and not anew:
+            if made and not recompute:
                 self.states[domain] = {'map': for_page(made)}
             else:
                 self.states[domain] = {'done': 0, 'of': 0}
                 self._missing.append((domain, why))
 
     def start(self) -> None:
-        """Begin to make what is missing."""
+        """Start computing the missing maps."""
         if self._missing:
             threading.Thread(target=self._make, daemon=True).start()
 
@@ -202,8 +226,8 @@ class Maps:
 
                 made = make_map(self.translators[domain], paths, tell=tell, lock=self.lock)
                 self.states[domain] = {'map': for_page(made)} if made else {
-                    'why': 'fewer than two pictures can be read'}
+                    'why': 'fewer than two images can be read'}
             except BadInput as error:
                 self.states[domain] = {'why': why or str(error)}
-            except Exception as error:   # the thread has nobody else to tell
-                self.states[domain] = {'why': f'it could not be made ({shown(repr(error), 120)})'}
+            except Exception as error:   # the page is the only place where this thread can report errors
+                self.states[domain] = {'why': f'it could not be computed ({shown(repr(error), 120)})'}

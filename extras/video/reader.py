@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.errors import BadInput, shown, why_no_file
 from data import MAX_IMAGE_PIXELS, fault_of_size
-from extras.video.colours import describe, to_rgb
+from extras.video.colours import colour_note, to_rgb
 from extras.video.formats import ANIMATIONS, BROADCAST_CONTAINERS, MILLISECOND, error_text, load_av, open_container
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class VideoReader:
 
     Iteration yields a `Picture` for each frame of the first video stream, and the packets of all audio streams in
     between, in file order. After the iteration, `faults` lists what could not be read, `omitted` what was ignored,
-    and `notes` how colours were read where that is not evident.
+    and `notes` says which colour matrix was assumed, or that HDR was tone-mapped.
 
     Attributes:
         tick: the unit of all picture times, in seconds.
@@ -221,7 +221,7 @@ class VideoReader:
         image = _to_image(frame, orientation)
         if self.size is None:
             self.size = image.size
-            self.notes += [line for line in [describe(frame)] if line]
+            self.notes += [line for line in [colour_note(frame)] if line]
             aspect = self.video.sample_aspect_ratio or Fraction(1)
             self.aspect = 1 / aspect if orientation.transposed else aspect
         elif image.size != self.size:
@@ -307,7 +307,7 @@ class AnimationReader:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is the cover of a music file."""
+    """Return whether a video stream is the cover image of a music file."""
     flags = getattr(stream, 'disposition', 0)
     return bool(int(getattr(flags, 'value', flags)) & ATTACHED_PICTURE)   # PyAV 15 to 17 have an enum.Flag
 

@@ -26,7 +26,7 @@ DEFAULT_CRF = 16
 DEFAULT_RATE = 25
 MAX_INTERLEAVE_DELTA = 120_000_000       # microseconds
 LIMITED_RANGE = 1                        # FFmpeg's number
-EDITABLE = ('mp4', 'mov')                # containers with edit lists
+EDIT_LIST_CONTAINERS = ('mp4', 'mov')
 
 
 class VideoWriter:
@@ -133,7 +133,7 @@ class VideoWriter:
             return None
         try:
             if self._supports(stream):
-                edits = self.format.container in EDITABLE
+                edits = self.format.container in EDIT_LIST_CONTAINERS
                 action, output = 'copied', _CopiedAudio(self.container, stream, edits)
             else:
                 action = f'{stream.codec_context.name} re-encoded'
@@ -267,8 +267,9 @@ class _CopiedAudio:
     """An audio stream whose packets are copied to another container.
 
     Args:
-        keeps_edits: the container can hold packets that are not played, such as a decoder needs before the first that
-            is. Others would play them: the sound that an edit list cut away would come back, and delay the rest.
+        keeps_edits: whether the container supports edit lists. If so, packets that are decoded but not played are
+            copied. Other containers would play them, which would restore audio that an edit list had cut, and delay
+            the rest.
     """
 
     def __init__(self, container: Any, source: Any, keeps_edits: bool):
