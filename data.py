@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from core.band_images import PICTURES, Bands
 from core.errors import BadInput, say_once, shown
 from core.image_files import list_folder, read_list
 from core.image_reading import (  # noqa: F401   # the readers are the door to images for what imports this module
@@ -113,7 +114,7 @@ class Transform:
         self.new_size, self.crop, self.augment, self.fit = 0 if fit else new_size, crop, augment, fit
         self.flip, self.flip_vertical = flip, flip_vertical
 
-    def __call__(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, image: Image.Image | Bands, generator: torch.Generator | None = None) -> Tensor:
         return self.finish(self.resize(image), generator)
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
@@ -131,12 +132,12 @@ class Transform:
         return (f'{width}×{height} pixels after resizing (width × height), less than the crop of '
                 f'{self.crop[1]}×{self.crop[0]}')
 
-    def resize(self, image: Image.Image) -> Image.Image:
+    def resize(self, image: Image.Image | Bands) -> Image.Image | Bands:
         """The part of the recipe that is the same each time."""
         size = self.size_of(*image.size)
         return image.resize(size, Image.Resampling.BILINEAR) if self.new_size or self.fit else image
 
-    def finish(self, image: Image.Image, generator: torch.Generator | None = None) -> Tensor:
+    def finish(self, image: Image.Image | Bands, generator: torch.Generator | None = None) -> Tensor:
         """The rest: flip and crop, at random when `augment`, by `generator` or PyTorch's own; then to [-1, 1].
 
         Raises:
@@ -144,15 +145,16 @@ class Transform:
         """
         # The original flips before it resizes; the outcome is the same to the last digit.
         if self.augment and torch.rand((), generator=generator) < 0.5 and self.flip:
-            image = ImageOps.mirror(image)
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.augment and self.flip_vertical and torch.rand((), generator=generator) < 0.5:
-            image = ImageOps.flip(image)
+            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         if self.crop:
             image = self._cropped(image, *self.crop, generator)
         values = torch.from_numpy(np.array(image, dtype=np.float32)) / (1 if image.mode == 'F' else 255)
         return (values.unsqueeze(2) if values.dim() == 2 else values).permute(2, 0, 1).contiguous() * 2 - 1
 
-    def _cropped(self, image: Image.Image, height: int, width: int, generator: torch.Generator | None) -> Image.Image:
+    def _cropped(self, image: Image.Image | Bands, height: int, width: int, generator: torch.Generator | None
+                 ) -> Image.Image | Bands:
         if fault := self.fault_of(*image.size):
             raise BadInput(fault)
         down, right = image.height - height, image.width - width
@@ -252,7 +254,7 @@ class ImageDataset(Dataset):
         self.paths, self.channels, self.transform = list(paths), channels, transform
         self.max_pixels, self.value_range = max_pixels, value_range
         self.broken = torch.zeros(len(self.paths), dtype=torch.bool)
-        self.cache: dict[int, Image.Image] | None = {} if cache == 'ram' else None
+        self.cache: dict[int, Image.Image | Bands] | None = {} if cache == 'ram' else None
         self.room = free_memory() // 4 if cache == 'ram' else 0   # two domains: half of what is free
 
     def __len__(self) -> int:
@@ -295,7 +297,7 @@ class ImageDataset(Dataset):
         else:
             yield from torch.randperm(len(self), generator=generator).tolist()
 
-    def _prepared(self, index: int) -> Image.Image:
+    def _prepared(self, index: int) -> Image.Image | Bands:
         if self.cache is not None and index in self.cache:
             return self.cache[index]
         path = self.paths[index]
@@ -309,7 +311,7 @@ class ImageDataset(Dataset):
         if fault := self.transform.fault_of(*image.size):
             raise BadInput(f'{shown(path)}: {fault}')
         if self.cache is not None:
-            size = image.width * image.height * (4 if image.mode == 'F' else len(image.getbands()))
+            size = image.width * image.height * (4 if image.mode == 'F' else 1) * len(image.getbands())
             if size <= self.room:
                 self.cache[index] = image
                 self.room -= size
@@ -476,12 +478,14 @@ def describe_images(name: str, paths: Sequence[Path], channels: int, value_range
         paths, channels, value_range: as of `ImageDataset`.
 
     Raises:
-        BadInput: not one of the files looked at is an image.
+        BadInput: not one of the files looked at is an image, or they have other than so many channels.
     """
     looked_at = looked_at_of(paths)
     headers = {path: header for path in looked_at if (header := read_header(path))}
     if not headers:
         raise BadInput(f'{shown(paths[0].parent)}: {shown(paths[0].name)} and the other files looked at are not images')
+    if channels not in PICTURES:   # the config and the files have to agree; anything else can be converted
+        read_image(next(iter(headers)), channels, value_range=value_range or (0, 1))
     sizes = [header.size for header in headers.values()]
     small, large = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     size = '{}×{}'.format(*small) + ('' if small == large else ' to {}×{}'.format(*large))

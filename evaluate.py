@@ -25,6 +25,7 @@ from data import find_images
 from engine.cli import DirectionParser, add_encoder_noise, at_least, run_command
 from engine.config import config_for
 from engine.methods import METHODS
+from engine.translator import require_pictures
 from extras.metrics import deep_metrics, ground_truth, own_metrics
 from extras.metrics.classifier import SmallClassifier
 from extras.metrics.deep_metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
@@ -108,6 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     device = choose_device(opts.device)
     config = config_for(opts.config, opts.checkpoint, opts.trainer, {'data_root': opts.data_root})
     config['max_image_pixels'] = opts.max_image_pixels
+    require_pictures(config, 'evaluate.py')
     images = find_test_images(config, opts)
     model = own_metrics.Model(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device, opts.precision,
                           opts.encoder_noise)

@@ -49,7 +49,7 @@ class AdaINGen(nn.Module):
     """MUNIT's generator of one domain: an auto-encoder with content code and style code (paper, section 3.2).
 
     Args:
-        input_dim: channels of an image, 1 or 3.
+        input_dim: channels of an image.
         params: the config's `gen` section.
     """
 
@@ -83,7 +83,7 @@ class VAEGen(nn.Module):
     """UNIT's generator of one domain: a variational auto-encoder whose posterior has unit variance.
 
     Args:
-        input_dim: channels of an image, 1 or 3.
+        input_dim: channels of an image.
         params: the config's `gen` section (`mlp_dim` and `style_dim` are not used).
     """
 
@@ -116,7 +116,7 @@ class MsImageDis(nn.Module):
     """Multi-scale patch discriminator (paper, section 5.1): the same convolutions on an image pyramid.
 
     Args:
-        input_dim: channels of an image, 1 or 3.
+        input_dim: channels of an image.
         params: the config's `dis` section.
     """
 

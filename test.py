@@ -21,7 +21,7 @@ from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
 from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import open_translator
-from utils import to_bytes, to_picture, write_output
+from utils import can_hold, to_picture, to_pixels, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
         example = translator.read(opts.style, translator.target, size) if opts.style else None
     codes = given_codes(opts, translator)
     torch.manual_seed(opts.seed)
-    ending = opts.format or 'jpg'
+    ending = translator.output_format(opts.format, 'jpg')
+    ending_of_input = ending if can_hold(f'.{ending}', images[0].shape[1]) else 'npy'
     if not translator.samples:
         names, styles = [f'output.{ending}'], None
     else:
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         else:   # the same for all inputs
             styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.{ending}' for i in range(len(styles))]
-    of_input = [] if opts.output_only else [f'input.{ending}']
+    of_input = [] if opts.output_only else [f'input.{ending_of_input}']
     stems = [f'{Path(path).stem}_' for path in inputs] if len(inputs) > 1 else ['']
     read, folder = [*inputs, *given_files(opts)], Path(opts.output_folder)
     refuse_overwriting([folder / (stem + name) for stem in stems for name in names + of_input], read, '--output_folder')
@@ -69,10 +70,13 @@ def main(argv: list[str] | None = None) -> None:
         write_codes(styles, opts.save_styles, '--save_styles')
 
     for stem, image in zip(stems, images, strict=True):
-        outputs = [*translate_in_tiles(translator, image, styles, opts.tile, opts.tile_overlap)[0],
-                   *(image if of_input else ())]
-        for name, picture in zip(names + of_input, outputs, strict=True):
-            write_output(to_bytes(to_picture(picture, opts.normalize)), folder / (stem + name))
+        written = [(name, output, translator.target) for name, output in zip(
+            names, translate_in_tiles(translator, image, styles, opts.tile, opts.tile_overlap)[0], strict=True)]
+        written += [(name, image[0], translator.source) for name in of_input]
+        for name, values, domain in written:
+            pixels = to_pixels(to_picture(values, opts.normalize), Path(name).suffix,
+                               translator.config.get(f'value_range_{domain}'))
+            write_output(pixels, folder / (stem + name))
     print(f'{folder}: wrote {stems[0]}{names[0]}' + (f' … {stems[-1]}{names[-1]}' if len(stems + names) > 2 else '')
           + (f' and {stems[0]}{of_input[0]}' if of_input else ''))
 

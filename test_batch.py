@@ -26,8 +26,8 @@ from data import list_folder
 from engine.cli import TranslationParser, at_least, run_command
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
 from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
-from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once
-from utils import to_bytes, to_host, to_picture, write_output
+from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once, require_pictures
+from utils import can_hold, to_host, to_picture, to_pixels, write_output
 
 BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
 WRITES_AHEAD = 8             # for each thread
@@ -70,18 +70,20 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
                        f'the saved codes give the same outputs again')
     paths = list_images(opts.input_folder)
-    refuse_same_names((str(name_of(path, opts)) for path in paths), f'--input_folder {shown(opts.input_folder)}')
     inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
     translator = open_translator(opts, device)
     check_tile_flags(opts, translator)
+    opts.format = translator.output_format(opts.format) or None
+    refuse_same_names((str(name_of(path, opts)) for path in paths), f'--input_folder {shown(opts.input_folder)}')
     if inception is not None:
+        require_pictures(translator.config, '--compute_IS or --compute_CIS')
         inception.to(device)
     styles = given_codes(opts, translator)
     opts.num_style = opts.num_style if styles is None else len(styles)
     output_folders = make_output_folders(opts, translator.samples)
     written = [folder / name_of(path, opts) for folder in output_folders for path in paths]
     if not opts.output_only:
-        written += [Path(opts.output_folder) / f'input{i:03d}.{opts.format or "jpg"}' for i in range(len(paths))]
+        written += [name_of_input(i, translator, opts) for i in range(len(paths))]
     inputs = [*paths, *given_files(opts)]
     refuse_overwriting(written, inputs, '--output_folder')
     refuse_overwriting(filter(None, [opts.save_styles]), inputs, '--save_styles')
@@ -134,12 +136,14 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
                 images = images.pin_memory()
             styles = None if batch[0].styles is None else torch.stack([image.styles for image in batch])
             outputs = translate_in_tiles(translator, images, styles, opts.tile, opts.tile_overlap, at_once)
-            pixels, ready = to_host(to_bytes(to_picture(outputs, opts.normalize)))
+            pixels, ready = to_host(to_pixels(
+                to_picture(outputs, opts.normalize), name_of(batch[0].path, opts).suffix,
+                translator.config.get(f'value_range_{translator.target}')))
             for image, pictures in zip(batch, pixels, strict=True):
                 for folder, picture in zip(output_folders, pictures, strict=True):
                     beside.call(write_output, picture, folder / name_of(image.path, opts), ready)
                 if not opts.output_only:
-                    beside.call(write_input, image, opts)
+                    beside.call(write_input, image, translator, opts)
             if inception is not None:
                 from extras.metrics.deep_metrics import class_probabilities
                 found = class_probabilities(inception, outputs.flatten(0, 1)).split(outputs.shape[1])
@@ -198,10 +202,19 @@ def batches(images: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
     yield from waiting.values()
 
 
-def write_input(image: Input, opts: argparse.Namespace) -> None:
+def write_input(image: Input, translator: Translator, opts: argparse.Namespace) -> None:
     """Write an input as it was read beside the outputs."""
-    write_output(to_bytes(to_picture(image.values, opts.normalize)),
-                 Path(opts.output_folder) / f'input{image.position:03d}.{opts.format or "jpg"}')
+    path = name_of_input(image.position, translator, opts)
+    write_output(to_pixels(to_picture(image.values, opts.normalize), path.suffix,
+                           translator.config.get(f'value_range_{translator.source}')), path)
+
+
+def name_of_input(position: int, translator: Translator, opts: argparse.Namespace) -> Path:
+    """Where an input is written beside the outputs."""
+    ending = opts.format or 'jpg'
+    if not can_hold(f'.{ending}', translator.config[f'input_dim_{translator.source}']):
+        ending = 'npy'
+    return Path(opts.output_folder) / f'input{position:03d}.{ending}'
 
 
 def name_of(path: Path, opts: argparse.Namespace) -> Path:

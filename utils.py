@@ -1,24 +1,15 @@
-"""Around a run: the command line and the device, threads beside it, pictures."""
+"""Pictures from the networks' outputs: as values or bytes, in files, and in grids."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from core.band_images import PICTURES
 from core.errors import BadInput
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Commands
-# ---------------------------------------------------------------------------------------------------------------------
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Threads beside the compute
-# ---------------------------------------------------------------------------------------------------------------------
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pictures
-# ---------------------------------------------------------------------------------------------------------------------
 
 def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
     """Images (…, C, H, W) in [-1, 1] -> values in [0, 1] on their device, the decoder's own colours.
@@ -38,6 +29,28 @@ def to_bytes(pictures: Tensor) -> Tensor:
     return pictures.mul(255).add(0.5).clamp(0, 255).byte().movedim(-3, -1).contiguous()
 
 
+def to_pixels(pictures: Tensor, ending: str, value_range: Sequence[float] | None = None) -> Tensor:
+    """What a file of this ending holds of pictures (…, C, H, W) in [0, 1]: bytes (…, H, W, C); for .npy 32-bit numbers,
+    from the lowest to the highest of `value_range` where it is given.
+    """
+    if ending.lower() != '.npy':
+        return to_bytes(pictures)
+    low, high = value_range or (0, 1)
+    return (pictures * (high - low) + low).movedim(-3, -1).contiguous()
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """What is shown of images (…, C, H, W): grey as colours, and the first three of more channels; (…, 3, H, W)."""
+    channels = images.shape[-3]
+    return images[..., :3, :, :] if channels >= 3 else images[..., :1, :, :].expand(*images.shape[:-3], 3, -1, -1)
+
+
+def can_hold(ending: str, channels: int) -> bool:
+    """Whether files of this ending, such as .png, can hold images of so many channels."""
+    ending = ending.lower()
+    return channels in PICTURES or ending in ('.npy', '.tif', '.tiff') or (channels in (2, 4) and ending == '.png')
+
+
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
     """The tensor on the CPU, and what waits until it is there: a CUDA device copies it while it goes on computing."""
     if tensor.device.type != 'cuda':
@@ -50,7 +63,7 @@ def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
 
 
 def write_picture(picture: Tensor, path: Path) -> None:
-    """Write a picture (1 or 3, H, W) in [0, 1]; the ending of the name says the format."""
+    """Write a picture (C, H, W) in [0, 1]; the ending of the name says the format."""
     write_bytes(to_bytes(picture), path)
 
 
@@ -62,14 +75,24 @@ BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG
 
 
 def write_bytes(pixels: Tensor, path: Path) -> None:
-    """Write a picture given as bytes (H, W, 1 or 3)."""
-    array = pixels.cpu().numpy()
-    options = BEST_QUALITY.get(path.suffix.lower(), {})
-    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, **options)
+    """Write a picture given as what `to_pixels` makes of it (H, W, C); of other than 1 and 3 channels, .png holds the
+    last as transparency, and .tif each as a page.
+    """
+    array, ending = pixels.cpu().numpy(), path.suffix.lower()
+    channels = array.shape[2]
+    if ending == '.npy':
+        with open(path, 'wb') as file:
+            np.save(file, array)
+    elif channels in PICTURES or ending == '.png':
+        options = BEST_QUALITY.get(ending, {})
+        Image.fromarray(array[:, :, 0] if channels == 1 else array).save(path, **options)
+    else:
+        first, *others = [Image.fromarray(np.ascontiguousarray(array[:, :, i])) for i in range(channels)]
+        first.save(path, save_all=True, append_images=others)
 
 
 def write_output(pixels: Tensor, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-    """As `write_picture`, a picture given as bytes (H, W, 1 or 3) that are there when `ready` returns.
+    """As `write_bytes`, a picture (H, W, C) that is there when `ready` returns.
 
     Raises:
         BadInput: it cannot be written, for the disk is full or the like.
@@ -82,5 +105,5 @@ def write_output(pixels: Tensor, path: Path, ready: Callable[[], None] = lambda:
 
 
 def picture_grid(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of images, each (N, 1 or 3, H, W) in [-1, 1] -> one picture (3, rows·H, N·W) in [0, 1]."""
-    return torch.cat([torch.cat(list(to_picture(row).expand(-1, 3, -1, -1)), dim=2) for row in rows], dim=1).cpu()
+    """Rows of images, each (N, C, H, W) in [-1, 1] -> one picture (3, rows·H, N·W) in [0, 1]."""
+    return torch.cat([torch.cat(list(as_rgb(to_picture(row))), dim=2) for row in rows], dim=1).cpu()

@@ -41,7 +41,7 @@ from data import Transform, list_folder, read_image
 from engine.cli import Parser, add_compute, add_direction, add_seed, at_least, run_command
 from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, find_styles, given_codes, slerp, write_codes
-from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once
+from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once, require_pictures
 from extras.video.formats import FORMATS, check_format
 from extras.video.reader import AnimationReader, Picture, VideoReader, open_video
 from extras.video.writer import DEFAULT_CRF, VideoWriter
@@ -115,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
                 open_video(opts.input, '--input', opts.max_image_pixels, opts.new_size)))
             output = video_output(opts, source)
         translator = open_translator(opts)
+        require_pictures(translator.config, 'video.py')
         keyframe_styles = choose_styles(opts, translator)
         make_folder(output if isinstance(source, list) else output.parent, '--output')
         if opts.save_styles:

@@ -17,6 +17,7 @@ NEEDS = {'.avif': 'pip install --upgrade pillow reads them', '.jp2': 'save them 
          '.heic': 'pip install pillow-heif reads them', '.heif': 'pip install pillow-heif reads them',
          **dict.fromkeys(('.cr2', '.cr3', '.nef', '.arw', '.dng', '.raf', '.rw2', '.orf', '.psd', '.exr', '.svg',
                           '.pdf', '.tga'), 'save them as PNG or JPEG')}
+ARRAY = '.npy'   # images only in folders that hold no others: elsewhere they are somebody's masks or features
 SYSTEM_FOLDERS = ('__macosx', '@eadir', '#recycle', '#snapshot', '$recycle.bin', 'system volume information',
                   'lost+found', '.ipynb_checkpoints')
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')
@@ -55,7 +56,8 @@ def subfolders(folder: str | Path) -> list[Path]:
 
 def list_folder(folder: str | Path, follow_links: bool | None = None, recursive: bool = True) -> list[Path]:
     """All image files under `folder`, searched recursively, sorted by the text of their paths as in the original, so
-    `a-b/x` comes before `a/x`. A line on stderr says once what was passed over, and why.
+    `a-b/x` comes before `a/x`. Arrays (.npy) count as images where there are no others. A line
+    on stderr says once what was passed over, and why.
 
     Args:
         follow_links: enter linked folders as well, each folder once; None: no, and there is no key that says so.
@@ -82,6 +84,7 @@ class _Search:
 
     def __init__(self, folder: Path, follow_links: bool, recursive: bool):
         self.paths: list[Path] = []
+        self.arrays: list[Path] = []
         self.by_ending: Counter[str] = Counter()
         self.others: Counter[str] = Counter()
         self.endings, self.recursive = image_endings(), recursive
@@ -103,6 +106,9 @@ class _Search:
                 if place == str(folder):
                     raise BadInput(f'{shown(folder)}: cannot be read ({error.strerror or error})') from None
                 self.others[f'folder~ that could not be opened ({error.strerror})'] += 1
+        if not self.paths and self.arrays:
+            self.paths = self.arrays
+            del self.by_ending[ARRAY]
 
     def _sort_in(self, entry: os.DirEntry) -> None:
         ending = os.path.splitext(entry.name)[1].lower()
@@ -121,6 +127,8 @@ class _Search:
         elif ending not in self.endings:
             if entry.name.lower() not in SYSTEM_FILES:
                 self.by_ending[ending or 'no ending'] += 1
+            if ending == ARRAY and os.path.isfile(entry.path):
+                self.arrays.append(Path(entry.path))
         elif os.path.isfile(entry.path):
             self.paths.append(Path(entry.path))
         else:

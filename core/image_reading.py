@@ -1,4 +1,6 @@
-"""Reading image files of every kind as 8-bit sRGB or grey, or grey values in [0, 1]. Imports no PyTorch."""
+"""Reading image files of every kind as 8-bit sRGB or grey, grey values in [0, 1], or any number of channels in [0, 1].
+Imports no PyTorch.
+"""
 import contextlib
 import functools
 import hashlib
@@ -10,13 +12,15 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError, features
 
+from core import band_images
+from core.band_images import PICTURES, Bands
 from core.errors import BadInput, say_once, shown, why_no_file
 from core.image_files import can_read_heif
 
@@ -43,26 +47,29 @@ logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on od
 # ---------------------------------------------------------------------------------------------------------------------
 
 def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0,
-               value_range: Sequence[float] | None = None) -> Image.Image:
+               value_range: Sequence[float] | None = None) -> Image.Image | Bands:
     """Read an image of any common kind as `channels` channels, turned as its EXIF orientation says.
 
     Palettes, CMYK and 1-bit files are converted, transparency is laid over white, and colours of another profile than
     sRGB become sRGB. 16-bit, 32-bit and float files keep their depth where one channel is wanted. Of an animation, the
-    first picture is taken.
+    first picture is taken. Arrays in .npy files are read for any number of channels. For other numbers than 1 and 3,
+    the file has to have exactly as many: transparency counts as one, and so does each page of a TIFF file.
 
     Args:
         path: the file. Its content tells the format, not its ending.
-        channels: 1 or 3.
+        channels: how many.
         max_pixels: more are refused, before anything of the picture is read.
         new_size: what the shorter side will be resized to, so that the resized picture is bounded as well; 0: nothing.
         value_range: the lowest and the highest value of files of more than 8 bits, which become 0 and 1; what is
             outside is clipped. None: 0 and 65535, of float files 0 and 1.
 
     Returns:
-        An image of mode RGB (channels 3), L (channels 1), or F with values in [0, 1] (channels 1, more than 8 bits).
+        An image of mode RGB (channels 3), L (channels 1), or F with values in [0, 1] (channels 1, more than 8 bits);
+        for other numbers of channels, `Bands` with values in [0, 1].
 
     Raises:
-        BadInput: the file is missing, broken, too large, of a format that is not read, or has values outside the range.
+        BadInput: the file is missing, broken, too large, of a format that is not read, has another number of channels
+            where that matters, or has values outside the range.
     """
     fault = why_no_file(path)
     if fault:
@@ -71,14 +78,16 @@ def read_image(path: str | Path, channels: int, max_pixels: int = MAX_IMAGE_PIXE
 
 
 def read_image_bytes(content: bytes, name: str, channels: int, max_pixels: int = MAX_IMAGE_PIXELS, new_size: int = 0,
-                     value_range: Sequence[float] | None = None) -> Image.Image:
+                     value_range: Sequence[float] | None = None) -> Image.Image | Bands:
     """As `read_image`, of a file's content that is in memory and stays there; `name` is what messages call it."""
     return _read(io.BytesIO(content), shown(name), channels, max_pixels, new_size, value_range)
 
 
 def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: int, new_size: int,
-          value_range: Sequence[float] | None) -> Image.Image:
+          value_range: Sequence[float] | None) -> Image.Image | Bands:
     try:
+        if channels not in PICTURES or band_images.is_array(_head(file)):
+            return _read_bands(file, channels, lambda w, h: fault_of_size(w, h, max_pixels, new_size), value_range)
         with _opened(file) as image:
             fault = fault_of_size(*image.size, max_pixels, new_size) or _fault_of_scans(image)
             if not fault:
@@ -91,6 +100,36 @@ def _read(file: str | Path | io.BytesIO, named: str, channels: int, max_pixels: 
                   ) or str(error) or repr(error)
         raise BadInput(f'{named}: cannot be read as an image ({shown(reason.splitlines()[0], 200)})') from None
     raise BadInput(f'{named}: {fault}')
+
+
+def _read_bands(file: str | Path | io.BytesIO, channels: int, fault_of: Callable[[int, int], str],
+                value_range: Sequence[float] | None) -> Image.Image | Bands:
+    bands = band_images.to_bands(_values_of_bands(file, channels, fault_of), value_range)
+    if channels == 3:   # pictures of three channels are bytes throughout
+        return Image.merge('RGB', [Image.fromarray((np.asarray(band) * 255 + 0.5).astype(np.uint8)) for band in bands])
+    return bands[0] if channels == 1 else Bands(bands)
+
+
+def _values_of_bands(file: str | Path | io.BytesIO, channels: int, fault_of: Callable[[int, int], str]) -> np.ndarray:
+    """The values (H, W, channels) of a file that may have any number of channels."""
+    head = _head(file)
+    if band_images.is_array(head):
+        return band_images.read_array(file, channels, fault_of)
+    tiff = band_images.is_tiff(head)
+    try:
+        with _opened(file) as image, _without_words_of_libtiff(image):
+            if fault := fault_of(*image.size):
+                raise ValueError(fault)
+            values = band_images.read_bands(image, channels)
+            if values is not None:
+                return values
+            if not tiff:
+                raise ValueError(f'it has {len(image.getbands())} channels ({image.mode}), and input_dim_a or '
+                                 f'input_dim_b is {channels}')
+    except UnidentifiedImageError:
+        if not tiff:
+            raise
+    return band_images.read_tiff(file, channels, fault_of)
 
 
 class Header(NamedTuple):
@@ -108,6 +147,8 @@ def read_header(path: str | Path) -> Header | None:
     try:
         if why_no_file(path):
             return None
+        if band_images.is_array(_head(path)):
+            return _header_of_array(path)
         with _opened(path) as image:
             deep = _is_deep(image) or _is_deep_colour(image)
             kind = str(len(image.getbands())) if image.mode != 'P' else 'palette'
@@ -120,9 +161,21 @@ def read_header(path: str | Path) -> Header | None:
         return None
 
 
+def _header_of_array(path: str | Path) -> Header:
+    values = np.load(path, mmap_mode='r', allow_pickle=False)
+    # Channels are few, so the shortest side of three is theirs, wherever it stands.
+    last = values.ndim == 2 or values.shape[2] == min(values.shape)
+    height, width = values.shape[:2] if last else values.shape[1:]
+    kind = str(values.size // (height * width)) if values.dtype == np.uint8 else values.dtype.name
+    return Header((width, height), kind, values.dtype != np.uint8, None)
+
+
 def read_range(path: str | Path) -> tuple[float, float] | None:
     """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read or has none."""
     try:
+        if band_images.is_array(_head(path)):
+            values = np.load(path, mmap_mode='r', allow_pickle=False)
+            return float(np.nanmin(values)), float(np.nanmax(values))
         with _opened(path) as image, _without_words_of_libtiff(image):
             if fault_of_size(*image.size, MAX_IMAGE_PIXELS):
                 return None

@@ -82,9 +82,10 @@ class TranslationParser(DirectionParser):
         add_seed(self, seed, 'of the sampled styles')
         self.add_argument('--num_style', type=at_least(1, 10_000), default=10, help='how many styles to sample')
         self.add_argument('--synchronized', action='store_true', help='the same styles for every input')
-        self.add_argument('--format', choices=('jpg', 'png', 'webp'),
-                          help='of the outputs; png and webp lose nothing (default: jpg for test.py, that of the input '
-                               'for test_batch.py)')
+        self.add_argument('--format', choices=('jpg', 'png', 'webp', 'tif', 'npy'),
+                          help='of the outputs; only jpg is lossy, and npy holds 32-bit numbers (default: jpg for '
+                               'test.py, that of the input for test_batch.py, npy where outputs have other than 1 or 3 '
+                               'channels)')
         self.add_argument('--output_only', action='store_true', help='do not write the inputs beside the outputs')
         add_new_size(self)
         self.add_argument('--normalize', action='store_true',

@@ -4,12 +4,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from core import augmentation
+from core.band_images import PICTURES
 from core.precision import PRECISIONS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 
 REQUIRED = object()
 GIVEN_ELSEWHERE = None   # the default of keys that are needed only under conditions, which other rules check
 WIDEST = 2 ** 16   # beyond it, building the networks would fail in ways that name no key
+MAX_CHANNELS = 1024   # of an image
 SIZE_KEYS = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
 
 
@@ -112,8 +114,8 @@ KEYS = {
     'max_bad_images': Key(int, low=0, default=100),
     'gen': Key(dict),
     'dis': Key(dict),
-    'input_dim_a': choice(1, 3),
-    'input_dim_b': choice(1, 3),
+    'input_dim_a': count(high=MAX_CHANNELS),
+    'input_dim_b': count(high=MAX_CHANNELS),
     'num_workers': Key(int, low=0),
     'new_size': count(default=GIVEN_ELSEWHERE),
     'new_size_a': count(default=GIVEN_ELSEWHERE),
@@ -149,7 +151,7 @@ class Schema(NamedTuple):
 
 def check_sizes(config: dict, smallest: int) -> list[str]:
     """Crops against the resized images, and against what the networks can halve."""
-    faults = crop_faults(config)
+    faults = crop_faults(config) + vgg_faults(config)
     gen, dis = config['gen'], config['dis']
     step = 2 ** gen['n_downsample']
     smallest = max(2 * step, smallest)
@@ -166,6 +168,14 @@ def check_sizes(config: dict, smallest: int) -> list[str]:
         layers = f'dis.n_layer {dis["n_layer"]} and dis.num_scales {dis["num_scales"]} with dis.norm {dis["norm"]}'
         faults.append(f'crop_image_height, crop_image_width: {height}×{width} is too small for {layers}')
     return faults
+
+
+def vgg_faults(config: dict) -> list[str]:
+    """Images that the perceptual loss cannot see."""
+    if config['vgg_w'] == 0:
+        return []
+    return [f'vgg_w: {config["vgg_w"]:g}, but VGG-16 takes images of 1 or 3 channels and {key} is {config[key]}; set '
+            f'it to 0' for key in ('input_dim_a', 'input_dim_b') if config[key] not in PICTURES]
 
 
 def crop_faults(config: dict) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from core.band_images import PICTURES
 from core.checkpoints import load_networks
 from core.device import choose_device
 from core.errors import BadInput, shown
@@ -461,6 +462,9 @@ class ImageTranslator:
         if output == 'tensor':
             made: Any = to_picture(pictures, True) * 2 - 1 if normalize else pictures
         else:
+            if pictures.shape[1] not in PICTURES:
+                raise BadInput(f'output: images of {pictures.shape[1]} channels are no pictures; ask for '
+                               f"output='tensor'")
             made = [Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
                     for array in to_bytes(to_picture(pictures, normalize)).cpu().numpy()]
         return made[0] if alone else made

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from core.band_images import PICTURES
 from core.checkpoints import read_networks
 from core.device import choose_device, reason_of
 from core.errors import BadInput
@@ -17,6 +18,7 @@ from data import read_tensor, transform_of
 from engine.config import config_for
 from engine.methods import translator_class
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
+from utils import can_hold
 
 PIXELS_AT_ONCE = 8 * 256 * 256   # as many images are encoded, and as many outputs decoded, together as keep to this
 PIXELS_A_PLACE = 256 * 256       # of what --batch_size counts
@@ -44,6 +46,14 @@ def open_translator(opts: argparse.Namespace, device: torch.device | None = None
     return make_translator(config, opts.checkpoint, bool(opts.a2b), opts.trainer, device,
                            getattr(opts, 'precision', 'fp32'), getattr(opts, 'compile', False),
                            getattr(opts, 'encoder_noise', False))
+
+
+def require_pictures(config: dict, command: str) -> None:
+    """Raise BadInput for a model of images that are neither grey nor colour, where a command is for pictures."""
+    for key in ('input_dim_a', 'input_dim_b'):
+        if config[key] not in PICTURES:
+            raise BadInput(f'{command} is for images of 1 or 3 channels, and {key} is {config[key]}; test.py and '
+                           f'test_batch.py translate images of any number')
 
 
 def draw_seeds(*n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -134,6 +144,19 @@ class Translator:
         if self.encoder_noise:
             decode = self.target_gen.decode
             self._decode = lambda hiddens, seeds: decode(hiddens + noise_of(seeds, hiddens))
+
+    def output_format(self, wanted: str | None, default: str = '') -> str:
+        """The ending, without its dot, of files for the outputs: `wanted`, the default, or npy where neither can hold
+        as many channels.
+
+        Raises:
+            BadInput: --format asks for one that cannot.
+        """
+        channels = self.config[f'input_dim_{self.target}']
+        if wanted and not can_hold(f'.{wanted}', channels):
+            others = 'png, tif or npy' if can_hold('.png', channels) else 'tif or npy'
+            raise BadInput(f'--format {wanted}: cannot hold outputs of {channels} channels; use {others}')
+        return wanted or (default if channels in PICTURES else 'npy')
 
     @property
     def samples(self) -> bool:

@@ -18,7 +18,7 @@ from core.errors import BadInput, naming, shown
 from core.files import atomic_write, given_files, make_folder, refuse_overwriting
 from data import find_images
 from engine.cli import DirectionParser, add_seed, at_least, run_command
-from engine.translator import open_translator
+from engine.translator import open_translator, require_pictures
 from extras.metrics import photo_metrics as metrics
 from extras.outlines import INSTALL
 
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'evaluate_photos.py: scikit-image is missing; {INSTALL}')
     refuse_overwriting([Path(opts.output_folder) / REPORT], given_files(opts), '--output_folder')
     translator = open_translator(opts)
+    require_pictures(translator.config, 'evaluate_photos.py')
     with naming(f'--config {shown(opts.config or opts.checkpoint)}: data_root:'):
         domains = (translator.source, translator.target)
         test_sets = [find_images(translator.config, 'test', domain) for domain in domains]

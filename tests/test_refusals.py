@@ -110,7 +110,7 @@ KEYS = [   # a change of a valid config; the key and the value that the message 
     ({'crop_image_height': 63}, 'crop_image_height: 63'),
     ({'new_size': 16}, 'crop_image_height: 64'),
     ({'vgg_w': 1}, 'vgg_weights: models/none.weight'),
-    ({'input_dim_a': 4}, 'input_dim_a: 4'),
+    ({'input_dim_a': 0}, 'input_dim_a: 0'),
     ({'beta1': 1}, 'beta1: 1'),
     ({'lr_policy': 'cosine'}, "lr_policy: 'cosine'"),
     ({'precision': 'fp16'}, "precision: 'fp16'"),

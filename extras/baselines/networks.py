@@ -26,7 +26,7 @@ class ResnetGenerator(nn.Module):
     11,378,179 parameters at 64 filters, nine blocks and 3 channels.
 
     Args:
-        input_dim, output_dim: channels of input and output, 1 or 3.
+        input_dim, output_dim: channels of input and output.
         params: the config's `gen` section: dim, n_downsample, n_res, dropout.
     """
 
@@ -86,7 +86,7 @@ class UNetGenerator(nn.Module):
     that have the full width on both sides (three of eight).
 
     Args:
-        input_dim, output_dim: channels of input and output, 1 or 3.
+        input_dim, output_dim: channels of input and output.
         params: the config's `gen` section: dim, n_downsample (number of levels), dropout, noise_dim.
         everywhere: whether the code enters at every encoder level, or only with the image.
     """
@@ -156,7 +156,7 @@ class CodeEncoder(nn.Module):
     (128, 192, 256, 256 channels), global average pooling (of 8×8 for images of 256×256), and two linear layers.
 
     Args:
-        input_dim: channels of an image, 1 or 3.
+        input_dim: channels of an image.
         params: the config's `gen` section: enc_dim, enc_res, noise_dim.
     """
 
@@ -200,7 +200,7 @@ class PatchDiscriminator(nn.Module):
     the filters and takes the image at half the resolution.
 
     Args:
-        input_dim: channels of an image, 1 or 3.
+        input_dim: channels of an image.
         params: the config's `dis` section: dim, n_layer, num_scales.
     """
 

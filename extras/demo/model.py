@@ -22,7 +22,7 @@ from core.errors import BadInput, shown
 from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes, reading_of
 from engine.methods import METHODS
 from engine.style_codes import code_text, slerp
-from engine.translator import Translator, make_translator
+from engine.translator import Translator, make_translator, require_pictures
 from extras.demo.style_map import digest_of
 from extras.outlines import outline, square
 from utils import to_bytes, to_picture
@@ -61,6 +61,7 @@ class DemoModel:
         if not method.guided:
             raise BadInput(f'--trainer {source.trainer}: has no styles to choose from; use MUNIT or BicycleGAN, or '
                            f'translate with test.py')
+        require_pictures(config, 'The drawing page')
         self.source, self.config = source, config
         self.max_pixels = config.get('max_image_pixels', MAX_IMAGE_PIXELS)
         self.translators: dict[str, Translator] = {

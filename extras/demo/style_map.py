@@ -23,7 +23,7 @@ from core.errors import BadInput, shown
 from core.files import atomic_write
 from engine.translator import Translator
 from extras.styles.style_space import describe_space, measure, plane, with_room
-from utils import to_bytes, to_picture
+from utils import as_rgb, to_bytes, to_picture
 
 THUMBNAIL = 56         # side of a thumbnail in pixels
 # The next three are fractions of the side of the map.
@@ -157,7 +157,7 @@ def places_of(checkpoint: str | Path, domain: str) -> tuple[Path, Path]:
 
 def thumbnail(image: Tensor) -> Image.Image:
     """Return a thumbnail of an image (1, C, H, W) in [-1, 1], padded with white to a square."""
-    pixels = to_bytes(to_picture(image[0].expand(3, -1, -1))).numpy()
+    pixels = to_bytes(as_rgb(to_picture(image[0]))).numpy()
     return ImageOps.pad(Image.fromarray(pixels), (THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, color='white')
 
 

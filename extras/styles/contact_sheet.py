@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import BadInput, shown
 from core.files import atomic_write
 from extras.video.writer import write_by_av, write_by_ffmpeg
-from utils import to_bytes, to_picture
+from utils import as_rgb, to_bytes, to_picture
 
 GAP = 4
 
@@ -34,7 +34,7 @@ def sheet(rows: Sequence[Sequence[Cell]]) -> Tensor:
             if cell is None:
                 continue
             pixels = _label(cell, height, width) if isinstance(cell, str) else \
-                to_bytes(to_picture(cell).expand(3, -1, -1)).cpu()
+                to_bytes(as_rgb(to_picture(cell))).cpu()
             top = GAP + y * (height + GAP) + (height - pixels.shape[0]) // 2
             left = GAP + x * (width + GAP) + (width - pixels.shape[1]) // 2
             canvas[top:top + pixels.shape[0], left:left + pixels.shape[1]] = pixels

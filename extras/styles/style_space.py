@@ -14,7 +14,7 @@ from core.errors import BadInput
 from core.files import atomic_write
 from engine.translator import Translator
 from extras.styles.contact_sheet import sheet
-from utils import to_bytes, to_picture
+from utils import as_rgb, to_bytes, to_picture
 
 SWEEP = tuple(i / 2 for i in range(-4, 5))
 MAP_SIDE, THUMBNAIL, MAP_MARGIN = 1024, 48, 40
@@ -129,7 +129,7 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
     for place in places:
         pen.ellipse([place[0] - 2, place[1] - 2, place[0] + 2, place[1] + 2], fill='#8090a0')
     for i in kept:
-        image = to_bytes(to_picture(translator.read(paths[i], translator.target, new_size)[0].expand(3, -1, -1)))
+        image = to_bytes(to_picture(as_rgb(translator.read(paths[i], translator.target, new_size)[0])))
         thumbnail = Image.fromarray(image.numpy())
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         canvas.paste(thumbnail, (round(places[i][0] - thumbnail.width / 2), round(places[i][1] - thumbnail.height / 2)))
