@@ -1,5 +1,5 @@
-"""Around a run: the command line and the device, threads beside it, pictures."""
-from collections.abc import Callable, Sequence
+"""From tensors to pictures and files."""
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,17 +8,6 @@ from torch import Tensor
 
 from core.errors import BadInput
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Commands
-# ---------------------------------------------------------------------------------------------------------------------
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Threads beside the compute
-# ---------------------------------------------------------------------------------------------------------------------
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Pictures
-# ---------------------------------------------------------------------------------------------------------------------
 
 def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
     """Images (…, C, H, W) in [-1, 1] -> values in [0, 1] on their device, the decoder's own colours.
@@ -49,11 +38,6 @@ def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
     return host, copied.synchronize
 
 
-def write_picture(picture: Tensor, path: Path) -> None:
-    """Write a picture (1 or 3, H, W) in [0, 1]; the ending of the name says the format."""
-    write_bytes(to_bytes(picture), path)
-
-
 JPEG = {'quality': 95, 'subsampling': 0}
 # Options of Pillow for formats that lose by default more than an eye would miss. Others, such as PNG, lose nothing.
 BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG),
@@ -61,26 +45,27 @@ BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG
                 '.jp2': {'irreversible': False}}
 
 
-def write_bytes(pixels: Tensor, path: Path) -> None:
-    """Write a picture given as bytes (H, W, 1 or 3)."""
-    array = pixels.cpu().numpy()
-    options = BEST_QUALITY.get(path.suffix.lower(), {})
-    Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).save(path, **options)
+def to_images(images: Tensor) -> list[Image.Image]:
+    """Images (N, 1 or 3, H, W) in [-1, 1] -> RGB images of Pillow."""
+    return [Image.fromarray(pixels) for pixels in to_bytes(to_picture(images).expand(-1, 3, -1, -1)).cpu().numpy()]
 
 
-def write_output(pixels: Tensor, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-    """As `write_picture`, a picture given as bytes (H, W, 1 or 3) that are there when `ready` returns.
+def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
+    """Write bytes (H, W, 1 or 3) or an image of Pillow as a picture; the ending of the name says the format."""
+    if isinstance(picture, Tensor):
+        array = picture.cpu().numpy()
+        picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    picture.save(path, **BEST_QUALITY.get(path.suffix.lower(), {}))
+
+
+def write_output(picture: Tensor | Image.Image, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+    """As `write_picture`, once `ready` has returned: bytes may be there only then.
 
     Raises:
         BadInput: it cannot be written, for the disk is full or the like.
     """
     ready()
     try:
-        write_bytes(pixels, path)
+        write_picture(picture, path)
     except OSError as error:
         raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
-
-
-def picture_grid(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of images, each (N, 1 or 3, H, W) in [-1, 1] -> one picture (3, rows·H, N·W) in [0, 1]."""
-    return torch.cat([torch.cat(list(to_picture(row).expand(-1, 3, -1, -1)), dim=2) for row in rows], dim=1).cpu()
