@@ -20,6 +20,7 @@ from tqdm import tqdm
 from core.device import choose_device
 from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting
+from core.picture_sheet import sheet
 from core.precision import PRECISIONS
 from data import find_images
 from engine.cli import DirectionParser, add_encoder_noise, at_least, run_command
@@ -30,7 +31,7 @@ from extras.metrics import deep_metrics, ground_truth, own_metrics
 from extras.metrics.classifier import SmallClassifier
 from extras.metrics.deep_metrics import ALEXNET, FID_INCEPTION, LPIPS_HEADS, LPIPS_SMALLEST, Missing
 from extras.metrics.image_features import expected_coverage
-from utils import picture_grid, to_bytes, to_picture, write_output
+from utils import to_bytes, to_images, to_picture, write_output
 
 LPIPS_PAIRS = 19                 # pairs of outputs per input (paper, section 5.3)
 SCORE_SAMPLES = 100              # outputs per input for IS and CIS
@@ -490,8 +491,8 @@ def write_sheet(path: Path, rows: list[tuple], images: own_metrics.TestImages) -
     for i, x, guided, outputs in rows:
         parts = [x[None], *([] if guided is None else [images.read(images.target, [images.guides[i]]), guided[None]]),
                  outputs]
-        lines.append(torch.cat([part.expand(-1, 3, -1, -1) for part in parts]))
-    write_output(to_bytes(picture_grid(lines)), path)
+        lines.append([image for part in parts for image in to_images(part)])
+    write_output(sheet(lines, gap=0), path)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Pictures from the networks' outputs: as values or bytes, in files, and in grids."""
+"""From tensors to pictures and files."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -62,11 +62,6 @@ def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
     return host, copied.synchronize
 
 
-def write_picture(picture: Tensor, path: Path) -> None:
-    """Write a picture (C, H, W) in [0, 1]; the ending of the name says the format."""
-    write_bytes(to_bytes(picture), path)
-
-
 JPEG = {'quality': 95, 'subsampling': 0}
 # Options of Pillow for formats that lose by default more than an eye would miss. Others, such as PNG, lose nothing.
 BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG),
@@ -74,36 +69,39 @@ BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG
                 '.jp2': {'irreversible': False}}
 
 
-def write_bytes(pixels: Tensor, path: Path) -> None:
-    """Write a picture given as what `to_pixels` makes of it (H, W, C); of other than 1 and 3 channels, .png holds the
-    last as transparency, and .tif each as a page.
+def to_images(images: Tensor) -> list[Image.Image]:
+    """Images (N, C, H, W) in [-1, 1] -> RGB images of Pillow, as `as_rgb` shows them."""
+    return [Image.fromarray(pixels) for pixels in to_bytes(as_rgb(to_picture(images))).cpu().numpy()]
+
+
+def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
+    """Write what `to_pixels` makes of a picture (H, W, C), or an image of Pillow; the ending of the name says the format.
+    Of other than 1 and 3 channels, .png holds the last as transparency, and .tif each as a page.
     """
-    array, ending = pixels.cpu().numpy(), path.suffix.lower()
-    channels = array.shape[2]
-    if ending == '.npy':
-        with open(path, 'wb') as file:
-            np.save(file, array)
-    elif channels in PICTURES or ending == '.png':
-        options = BEST_QUALITY.get(ending, {})
-        Image.fromarray(array[:, :, 0] if channels == 1 else array).save(path, **options)
-    else:
-        first, *others = [Image.fromarray(np.ascontiguousarray(array[:, :, i])) for i in range(channels)]
-        first.save(path, save_all=True, append_images=others)
+    ending, others = path.suffix.lower(), {}
+    if isinstance(picture, Tensor):
+        array = picture.cpu().numpy()
+        channels = array.shape[2]
+        if ending == '.npy':
+            with open(path, 'wb') as file:
+                np.save(file, array)
+            return
+        if channels in PICTURES or ending == '.png':
+            picture = Image.fromarray(array[:, :, 0] if channels == 1 else array)
+        else:
+            picture, *pages = [Image.fromarray(np.ascontiguousarray(array[:, :, i])) for i in range(channels)]
+            others = {'save_all': True, 'append_images': pages}
+    picture.save(path, **BEST_QUALITY.get(ending, {}), **others)
 
 
-def write_output(pixels: Tensor, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-    """As `write_bytes`, a picture (H, W, C) that is there when `ready` returns.
+def write_output(picture: Tensor | Image.Image, path: Path, ready: Callable[[], None] = lambda: None) -> None:
+    """As `write_picture`, once `ready` has returned: pixels may be there only then.
 
     Raises:
         BadInput: it cannot be written, for the disk is full or the like.
     """
     ready()
     try:
-        write_bytes(pixels, path)
+        write_picture(picture, path)
     except OSError as error:
         raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
-
-
-def picture_grid(rows: Sequence[Tensor]) -> Tensor:
-    """Rows of images, each (N, C, H, W) in [-1, 1] -> one picture (3, rows·H, N·W) in [0, 1]."""
-    return torch.cat([torch.cat(list(as_rgb(to_picture(row))), dim=2) for row in rows], dim=1).cpu()

@@ -45,7 +45,7 @@ from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixel
 from extras.video.formats import FORMATS, check_format
 from extras.video.reader import AnimationReader, Picture, VideoReader, open_video
 from extras.video.writer import DEFAULT_CRF, VideoWriter
-from utils import to_bytes, to_host, to_picture, write_bytes
+from utils import to_bytes, to_host, to_picture, write_picture
 
 PENDING_BATCHES = 4       # batches that may wait to be written
 PACKETS_PER_CALL = 100    # audio packets that are passed to the writer at once
@@ -428,7 +428,7 @@ def write_frame(pixels: Tensor, path: Path, wait: Callable[[], None]) -> None:
     """
     wait()
     with atomic_write(path) as part:
-        write_bytes(pixels, part)
+        write_picture(pixels, part)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

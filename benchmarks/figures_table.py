@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import evaluate
 from core.errors import OneLineParser
+from core.picture_sheet import sheet
 from engine.cli import at_least, run_command
 
 COLUMNS = ('content kept', 'content kept, guided', 'colour error, guided / sampled', 'pattern agreement, guided',
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     output.with_suffix('.json').write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     table = markdown(content)
     output.with_suffix('.md').write_text(table, encoding='utf-8')
-    sheet([folder / 'sheet.png' for _, _, folder in rows]).save(output.with_suffix('.png'))
+    compared([folder / 'sheet.png' for _, _, folder in rows]).save(output.with_suffix('.png'))
     print(table)
 
 
@@ -78,18 +79,15 @@ def markdown(content: dict[str, dict]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def sheet(paths: list[Path]) -> Image.Image:
+def compared(paths: list[Path]) -> Image.Image:
     """The first rows of the evaluations' sheets, grouped by input.
 
     All evaluations have the same inputs, example images and sampled styles, since their seed is the same.
     """
     sheets = [Image.open(path).convert('RGB') for path in paths]
-    cell = sheets[0].width // SHEET_CELLS
-    canvas = Image.new('RGB', (sheets[0].width, SHEET_ROWS * len(sheets) * cell), 'white')
-    for k, one in enumerate(sheets):
-        for row in range(min(SHEET_ROWS, one.height // cell)):
-            canvas.paste(one.crop((0, row * cell, one.width, (row + 1) * cell)), (0, (row * len(sheets) + k) * cell))
-    return canvas
+    width, cell = sheets[0].width, sheets[0].width // SHEET_CELLS
+    return sheet([[one.crop((0, row * cell, width, (row + 1) * cell)) if row < one.height // cell else None]
+                  for row in range(SHEET_ROWS) for one in sheets], (width, cell), gap=0)
 
 
 if __name__ == '__main__':

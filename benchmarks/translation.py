@@ -62,7 +62,7 @@ def translate_one_by_one(generators: dict, translator, paths: list[Path], folder
     """Translate as the original does: sequentially, one output at a time."""
     import torch
 
-    from utils import to_picture, write_picture
+    from utils import to_bytes, to_picture, write_picture
     for path in paths:
         image = translator.read(path, 'a', opts.new_size)
         styles = translator.draw_styles(opts.num_style)
@@ -70,7 +70,7 @@ def translate_one_by_one(generators: dict, translator, paths: list[Path], folder
             content, _ = generators['a'].encode(image.to(translator.device))
             for folder, style in zip(folders, styles.split(1), strict=True):
                 output = generators['b'].decode(content, style)[0]
-                write_picture(to_picture(output, opts.normalize), folder / path.name)
+                write_picture(to_bytes(to_picture(output, opts.normalize)), folder / path.name)
 
 
 def measure_folder(opts) -> dict:

@@ -60,8 +60,8 @@ class Log:
                                  for entry in summary.scalar(name, value).value]), step)
 
     def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """A picture (3, H, W) in [0, 1]."""
-        self._add(summary.image(name, picture), step)
+        """A picture (H, W, 3) of bytes."""
+        self._add(summary.image(name, picture, dataformats='HWC'), step)
 
     def add_text(self, name: str, text: str, step: int) -> None:
         """A line of text."""

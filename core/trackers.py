@@ -33,7 +33,7 @@ class Tracker:
         """Log each value under its name, without those that are not finite."""
 
     def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Log a picture."""
+        """Log a picture (H, W, 3) of bytes."""
 
     def add_text(self, name: str, text: str, step: int) -> None:
         """Log a line of text."""
@@ -62,7 +62,7 @@ class Wandb(Tracker):
         self.run.log({**finite(values), 'iteration': step})
 
     def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        self.run.log({name: self.library.Image(as_bytes(picture)), 'iteration': step})
+        self.run.log({name: self.library.Image(picture), 'iteration': step})
 
     def add_text(self, name: str, text: str, step: int) -> None:
         self.run.log({name: text, 'iteration': step})
@@ -88,7 +88,7 @@ class MLflow(Tracker):
         self.library.log_metrics(finite(values), step=step)
 
     def add_picture(self, name: str, picture: np.ndarray, step: int) -> None:
-        self.library.log_image(as_bytes(picture), key=name, step=step)
+        self.library.log_image(picture, key=name, step=step)
 
     def add_text(self, name: str, text: str, step: int) -> None:
         self.library.set_tag(f'{name}.{step}', text)
@@ -175,8 +175,3 @@ def _remembered(folder: Path) -> dict[str, str]:
 def finite(values: dict[str, float]) -> dict[str, float]:
     """The values that are finite, as Python's own numbers."""
     return {name: float(value) for name, value in values.items() if math.isfinite(value)}
-
-
-def as_bytes(picture: np.ndarray) -> np.ndarray:
-    """A picture (3, H, W) in [0, 1] as (H, W, 3) of bytes."""
-    return (picture.transpose(1, 2, 0) * 255 + 0.5).clip(0, 255).astype(np.uint8)

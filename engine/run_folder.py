@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,10 +24,11 @@ from core.device import peak_memory
 from core.errors import BadInput, shown
 from core.files import DISK_FAULTS, make_folder, replacing
 from core.loss_table import LossTable
+from core.picture_sheet import sheet
 from core.tensorboard_log import Log, cut_back
 from engine.config import load_config
 from engine.run_page.page import Report, settings_of
-from utils import picture_grid, write_picture
+from utils import to_images, write_picture
 
 # What a run writes into its folder, apart from what it remembers of its tracker.
 OF_A_RUN = ('images', 'checkpoints', 'config.yaml', 'index.html', 'run.js', '*.csv')
@@ -216,11 +218,11 @@ class RunFolder:
         for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
             if not images:   # a method that translates one way
                 continue
-            grid = picture_grid(images)
+            grid = sheet([to_images(row) for row in images], gap=0)
             self._try(partial(_write_grid, grid, self.images / f'gen_{way}_{postfix}.jpg'), self.images)
             if not current or doubles:
                 for log in (self.log, self.tracker):
-                    log.add_picture(f'gen_{way}_{split}', grid.numpy(), step)
+                    log.add_picture(f'gen_{way}_{split}', np.asarray(grid), step)
         self.report.add_picture(split, step, current)
 
     def write_styles(self, codes: dict[str, Tensor], step: int) -> None:
@@ -288,7 +290,7 @@ class RunFolder:
         self.tracker.close(self.failed)
 
 
-def _write_grid(grid: Tensor, path: Path) -> None:
+def _write_grid(grid: Image.Image, path: Path) -> None:
     """Write a grid so that it is there whole or as it was."""
     with replacing(path) as temporary:
         write_picture(grid, temporary)

@@ -25,16 +25,18 @@ from pathlib import Path
 
 import _root  # noqa: F401
 import torch
+from PIL import Image
 from torch import Tensor
 
 from core.errors import BadInput, naming, shown
 from core.files import given_files, make_folder, refuse_overwriting
+from core.picture_sheet import sheet
 from engine.cli import DirectionParser, add_new_size, at_least, run_command
 from engine.methods import METHODS
 from engine.style_codes import Style, find_styles, slerp, write_codes
 from engine.translator import Translator, open_translator
-from extras.styles.contact_sheet import sheet, write_animations
-from utils import write_output
+from extras.styles.animations import write_animations
+from utils import to_images, write_output
 
 SHEET_STEPS = 12
 
@@ -84,22 +86,27 @@ def find_end(given: str, translator: Translator, new_size: int | None = None) ->
     return styles[0]
 
 
-def translate_each(translator: Translator, images: Sequence[Tensor], codes: Tensor) -> list[list[Tensor]]:
-    """For each image (1, C, H, W) a row of its outputs (C, H, W), one a code."""
-    return [list(translator.translate(image, codes).cpu()) for image in images]
+def translate_each(translator: Translator, images: Sequence[Tensor], codes: Tensor) -> list[list[Image.Image]]:
+    """For each image (1, C, H, W) a row of the image and its outputs, one a code."""
+    return [to_images(image) + to_images(translator.translate(image, codes)) for image in images]
+
+
+def margin_of(style: Style) -> Image.Image | str:
+    """What labels a style in the margin of a sheet."""
+    return style.margin if isinstance(style.margin, str) else to_images(style.margin[None])[0]
 
 
 def write_walk(translator: Translator, images: Sequence[Tensor], first: Style, last: Style, folder: Path, steps: int,
                fps: int) -> tuple[list[str], list[str]]:
-    """Write the way from one style to another. Returns and errors as for `sheets.write_animations`."""
+    """Write the way from one style to another. Returns and errors as for `write_animations`."""
     codes = torch.cat([slerp(first.code, last.code, i / (steps - 1)) for i in range(steps)])
     rows = translate_each(translator, images, codes)
     kept = sorted({round(i * (steps - 1) / (min(steps, SHEET_STEPS) - 1)) for i in range(min(steps, SHEET_STEPS))})
-    margin = [None, first.margin, *[None] * (len(kept) - 2), last.margin]
-    cells = [[image[0], *(row[i] for i in kept)] for image, row in zip(images, rows, strict=True)]
+    margin = [None, margin_of(first), *[None] * (len(kept) - 2), margin_of(last)]
+    cells = [[image, *(outputs[i] for i in kept)] for image, *outputs in rows]
     write_output(sheet([margin, *cells]), folder / 'walk.png')
     write_codes(codes, folder / 'styles.txt', '--output_folder')
-    frames = [sheet([[row[i] for row in rows]]) for i in range(steps)]
+    frames = [sheet([[row[1 + i] for row in rows]]) for i in range(steps)]
     written, missing = write_animations(frames + frames[-2:0:-1], folder, 'walk', fps)
     return ['walk.png', 'styles.txt', *written], missing
 
@@ -108,8 +115,7 @@ def write_grid(translator: Translator, images: Sequence[Tensor], styles: Sequenc
     """Write contents × styles, and the codes of the columns; the names of the files."""
     codes = torch.cat([style.code for style in styles])
     rows = translate_each(translator, images, codes)
-    cells = [[image[0], *row] for image, row in zip(images, rows, strict=True)]
-    write_output(sheet([[None, *(style.margin for style in styles)], *cells]), folder / 'grid.png')
+    write_output(sheet([[None, *map(margin_of, styles)], *rows]), folder / 'grid.png')
     write_codes(codes, folder / 'styles.txt', '--output_folder')
     return ['grid.png', 'styles.txt']
 

@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 from core.errors import BadInput, OneLineParser, naming, shown
 from core.files import refuse_overwriting
 from core.image_reading import read_image
+from core.picture_sheet import sheet
 from core.streams import run
 
-GAP = 4
 LARGEST_CELL = 4096
 
 
@@ -30,13 +30,8 @@ def cells_of(items: list[str]) -> list[Path]:
 
 def make_sheet(rows: list[list[Path]], cell: int) -> Image.Image:
     """Rows of images, each fitted into a cell of `cell` pixels, on white."""
-    width, height = max(map(len, rows)), len(rows)
-    sheet = Image.new('RGB', (width * (cell + GAP) + GAP, height * (cell + GAP) + GAP), 'white')
-    for y, row in enumerate(rows):
-        for x, path in enumerate(row):
-            fitted = ImageOps.pad(read_image(path, 3), (cell, cell), Image.Resampling.BICUBIC, color='white')
-            sheet.paste(fitted, (GAP + x * (cell + GAP), GAP + y * (cell + GAP)))
-    return sheet
+    return sheet([[ImageOps.pad(read_image(path, 3), (cell, cell), Image.Resampling.BICUBIC, color='white')
+                   for path in row] for row in rows], (cell, cell))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         rows = [cells_of(items) for items in opts.row]
         refuse_overwriting([Path(opts.output)], [path for row in rows for path in row], '--output')
         with naming('--row'):
-            sheet = make_sheet(rows, opts.cell)
-        sheet.save(opts.output)
+            picture = make_sheet(rows, opts.cell)
+        picture.save(opts.output)
     except BadInput as error:
         print(f'make_sheet.py: {error}', file=sys.stderr)
         return 2

@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import _root  # noqa: F401
-from PIL import Image, ImageDraw
+from PIL import Image
 from tqdm import tqdm
 
 from core.errors import BadInput, OneLineParser, RunEnded, naming, shown
 from core.files import atomic_write, make_folder
+from core.picture_sheet import CAPTION, GAP, captioned, headed, sheet, stacked
 from data import MAX_IMAGE_PIXELS, list_folder, read_image
 from engine.cli import at_least, run_command
 from extras.outlines import HIGH, LOW, SIGMA, MissingPackage, default_line_width, default_min_length, outline, square
@@ -145,7 +146,8 @@ def process(job: Job, args: argparse.Namespace) -> Result:
         cut = lay_on_white(image, mask)
         refused = measures.fault(limits_of(args))
         if refused:
-            save(side_by_side(image, cut), args.output / REFUSED / f'{job.split}_{job.name}.jpg', 'JPEG', quality=85)
+            path = args.output / REFUSED / f'{job.split}_{job.name}.jpg'
+            save(sheet([[image, cut]], gap=0), path, 'JPEG', quality=85)
             return Result(refused=refused, measures=measures)
         image = cut
     for path in outputs_of(job, args.output):
@@ -155,13 +157,6 @@ def process(job: Job, args: argparse.Namespace) -> Result:
         else:
             save(image, path, 'JPEG', quality=args.quality, subsampling=0 if args.quality > 90 else 2, optimize=True)
     return Result(measures=measures)
-
-
-def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    both = Image.new('RGB', (left.width + right.width, left.height), 'white')
-    both.paste(left, (0, 0))
-    both.paste(right, (left.width, 0))
-    return both
 
 
 def save(image: Image.Image, path: Path, kind: str, **options) -> None:
@@ -257,28 +252,22 @@ def write_sheet(jobs: list[Job], records: dict[tuple[str, str], list[str]], args
     some_kept = rng.sample(photographs, min(len(photographs), SHEET_CELLS))
     some_refused = sorted(rng.sample(refused, min(len(refused), SHEET_CELLS)), key=lambda cell: cell[1])
 
-    text, gap = 16, 4
-    height, width = SHEET_CELL + text + gap, SHEET_CELL + gap
-    rows_kept = math.ceil(len(some_kept) / SHEET_COLUMNS)
-    rows_refused = math.ceil(len(some_refused) / (SHEET_COLUMNS // 2))
-    sheet = Image.new('RGB', (SHEET_COLUMNS * width + gap, (rows_kept + rows_refused) * height + 2 * text + 2 * gap),
-                      'white')
-    draw = ImageDraw.Draw(sheet)
-
-    def lay(cells: list, top: int, columns: int, cell_width: int, title: str, colour: str) -> None:
-        draw.text((gap, top), title, fill=colour)
-        for index, (path, words) in enumerate(cells):
-            x, y = gap + index % columns * cell_width, top + text + index // columns * height
+    def part(cells: list[tuple[Path, str]], columns: int, title: str, colour: str) -> Image.Image:
+        width = (SHEET_CELL + GAP) * SHEET_COLUMNS // columns - GAP
+        laid = []
+        for path, words in cells:
             with Image.open(path) as image:
-                image = image.convert('RGB')
-                image.thumbnail((cell_width - gap, SHEET_CELL))
-            sheet.paste(image, (x, y))
-            draw.text((x, y + SHEET_CELL + 1), words, fill=colour)
+                picture = image.convert('RGB')
+            picture.thumbnail((width, SHEET_CELL))
+            laid.append(captioned(picture, words, (width, SHEET_CELL), colour))
+        rows = [laid[i:i + columns] for i in range(0, len(laid), columns)]
+        return headed(sheet(rows, (width, SHEET_CELL + CAPTION), columns=columns), title, (GAP, GAP), top=CAPTION,
+                      colour=colour)
 
-    lay(some_kept, gap, SHEET_COLUMNS, width, f'kept: {len(kept)} ({len(some_kept)} shown)', 'darkgreen')
-    lay(some_refused, 2 * gap + text + rows_kept * height, SHEET_COLUMNS // 2, 2 * width,
-        f'refused: {len(refused)} ({len(some_refused)} shown; photograph, cut-out and reason)', 'darkred')
-    save(sheet, args.output / SHEET, 'PNG')
+    parts = [part(some_kept, SHEET_COLUMNS, f'kept: {len(kept)} ({len(some_kept)} shown)', 'darkgreen'),
+             part(some_refused, SHEET_COLUMNS // 2, f'refused: {len(refused)} ({len(some_refused)} shown; photograph, '
+                  f'cut-out and reason)', 'darkred')]
+    save(stacked(parts), args.output / SHEET, 'PNG')
 
 
 # ---------------------------------------------------------------------------------------------------------------------

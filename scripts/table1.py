@@ -12,6 +12,7 @@ command can be stopped and repeated: it continues where it stopped. The budget n
 """
 import argparse
 import copy
+import itertools
 import json
 import math
 import os
@@ -27,11 +28,12 @@ from typing import Any, NamedTuple
 
 import yaml
 from _root import ROOT
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from core import snapshots
 from core.errors import BadInput, RunEnded, shown
 from core.files import make_folder, replacing
+from core.picture_sheet import headed, sheet, stacked
 from data import list_folder
 from engine.cli import run_command
 from engine.config import check_config, read_yaml
@@ -354,22 +356,18 @@ def _side_of(config: dict) -> int:
 
 def draw_sheet(lines: list[tuple[str, list[Path]]], columns: int, size: int, path: Path) -> None:
     """Write lines of pictures, each behind its name; the name stands once over what it shares."""
-    label, gap = 150, 6
-    names = [name for name, _ in lines]
-    firsts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
-    sheet = Image.new('RGB', (label + size * columns, size * len(lines) + gap * len(firsts)), 'white')
-    drawing = ImageDraw.Draw(sheet)
-    for i, (name, pictures) in enumerate(lines):
-        top = size * i + gap * sum(first <= i for first in firsts)
-        if i in firsts:
-            drawing.multiline_text((8, top + 8), textwrap.fill(name, 18), fill='black', font=ImageFont.load_default())
-        for column, picture in enumerate(pictures[:columns]):
-            with Image.open(picture) as image:
-                shorter = min(image.size)
-                image = image.convert('RGB').crop((0, 0, shorter, shorter)).resize((size, size))
-                sheet.paste(image, (label + column * size, top))
+    groups = []
+    for name, group in itertools.groupby(lines, key=lambda line: line[0]):
+        rows = []
+        for _, paths in group:
+            rows.append([])
+            for picture in paths[:columns]:
+                with Image.open(picture) as image:
+                    shorter = min(image.size)
+                    rows[-1].append(image.convert('RGB').crop((0, 0, shorter, shorter)).resize((size, size)))
+        groups.append(headed(sheet(rows, (size, size), 0, columns), textwrap.fill(name, 18), (8, 14), left=150, top=6))
     with replacing(path) as temporary:
-        sheet.save(temporary)
+        stacked(groups).save(temporary)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -615,12 +613,12 @@ def main(argv: list[str] | None = None) -> None:
     left_out = sorted({line for one in ends for line in one['left_out']
                        if line.startswith(('LPIPS', 'FID', 'colours'))})
     write_table(table.output, budget, results, left_out)
-    sheet = table.sheet()
+    picture = table.sheet()
     curves = table.output / 'curves.png'
     if not draw_curves(results, curves):
         print('curves.png: left out: matplotlib is not installed; pip install -r requirements/bench.txt')
     print((table.output / 'table.md').read_text(encoding='utf-8'))
-    print(f'wrote {table.output / "table.md"}, {table.output / "table.json"}, {sheet}'
+    print(f'wrote {table.output / "table.md"}, {table.output / "table.json"}, {picture}'
           + (f', {curves}' if curves.exists() else ''))
 
 

@@ -4,6 +4,8 @@
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png --style_code=1,0,0,0,0,0,0,-1
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png \\
         --style outputs/onnx/style_b.onnx inputs/edges2shoes_shoe.jpg
+
+Images are read by the project's `core/image_reading.py`, which needs no PyTorch either.
 """
 import argparse
 import sys

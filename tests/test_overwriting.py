@@ -14,7 +14,7 @@ from tiny import flags, make_model
 import test as test_command
 import test_batch as test_batch_command
 from scripts import draw_dirty_twin, halve_checkpoint, interpolate_styles, make_sheet
-from utils import write_picture
+from utils import to_bytes, write_picture
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_outputs_of_every_format_are_close_to_what_was_computed(tmp_path, ending
     picture = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1)),
                                               (64, 64), mode='bilinear')[0]
     path = tmp_path / f'x.{ending}'
-    write_picture(picture, path)
+    write_picture(to_bytes(picture), path)
     with Image.open(path) as written:
         found = torch.tensor(list(written.convert('RGB').tobytes())).view(64, 64, 3)
     assert (found - picture.mul(255).add(0.5).byte().movedim(0, 2).int()).abs().max() <= most

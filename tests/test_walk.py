@@ -12,10 +12,11 @@ from test_commands import complaint, save_noise
 from tiny import flags, make_model
 
 import test as test_command
+from core.picture_sheet import GAP
 from engine.config import load_config
 from engine.style_codes import read_codes, slerp
 from engine.translator import make_translator
-from extras.styles import contact_sheet
+from extras.styles import animations
 from utils import to_bytes, to_picture
 
 CODE = '0.3,-1.2,0,1e-3,2,-0.5,1,0.25'
@@ -32,7 +33,7 @@ def arguments(model, folder, *others, **changes) -> list[str]:
 
 
 def cell(picture: np.ndarray, row: int, column: int) -> np.ndarray:
-    top, left = (contact_sheet.GAP + place * (64 + contact_sheet.GAP) for place in (row, column))
+    top, left = (GAP + place * (64 + GAP) for place in (row, column))
     return picture[top:top + 64, left:left + 64].astype(int)
 
 
@@ -124,9 +125,9 @@ def test_the_style_of_a_picture_is_that_of_the_target_domains_encoder(model, tmp
 def test_an_animation_has_the_frames_of_the_interpolation(model, tmp_path, monkeypatch, module):
     av = pytest.importorskip('av')
     pytest.importorskip(module)
-    monkeypatch.setattr(contact_sheet, 'find_spec', lambda name: name == module or None)
-    frames = [torch.full((33, 40, 3), value, dtype=torch.uint8) for value in (0, 60, 120, 180, 240)]
-    written, missing = contact_sheet.write_animations(frames, tmp_path, 'walk', 10)
+    monkeypatch.setattr(animations, 'find_spec', lambda name: name == module or None)
+    frames = [Image.new('RGB', (40, 33), (value, value, value)) for value in (0, 60, 120, 180, 240)]
+    written, missing = animations.write_animations(frames, tmp_path, 'walk', 10)
     assert 'walk.mp4' in written and not missing
     with av.open(str(tmp_path / 'walk.mp4')) as film:
         assert film.streams.video[0].average_rate == 10
@@ -137,9 +138,9 @@ def test_an_animation_has_the_frames_of_the_interpolation(model, tmp_path, monke
 
 
 def test_a_missing_encoder_is_one_line_and_the_other_formats_are_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(contact_sheet, 'find_spec', lambda name: None)
-    frames = [torch.full((8, 8, 3), value, dtype=torch.uint8) for value in (0, 255)]
-    written, missing = contact_sheet.write_animations(frames, tmp_path, 'walk', 10)
+    monkeypatch.setattr(animations, 'find_spec', lambda name: None)
+    frames = [Image.new('RGB', (8, 8), (value, value, value)) for value in (0, 255)]
+    written, missing = animations.write_animations(frames, tmp_path, 'walk', 10)
     assert written == ['walk.webp', 'walk.gif']
     assert missing == [f'{tmp_path}/walk.mp4: not written; neither PyAV nor imageio-ffmpeg is installed: '
                        f'pip install -r requirements/demo.txt']

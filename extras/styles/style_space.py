@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from core.errors import BadInput
 from core.files import atomic_write
+from core.picture_sheet import sheet
 from engine.translator import Translator
-from extras.styles.contact_sheet import sheet
-from utils import as_rgb, to_bytes, to_picture
+from utils import to_images
 
 SWEEP = tuple(i / 2 for i in range(-4, 5))
 MAP_SIDE, THUMBNAIL, MAP_MARGIN = 1024, 48, 40
@@ -74,8 +74,8 @@ def describe_space(space: Space) -> dict:
     }
 
 
-def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Tensor:
-    """A contact sheet, 8-bit (H, W, 3): each content image (1, C, H, W) with styles along each principal component."""
+def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> Image.Image:
+    """A contact sheet: each content image (1, C, H, W) with styles along each principal component."""
     components = describe_space(space)['components']
     steps = torch.tensor(SWEEP, dtype=torch.float64)[:, None]
     rows = [[None, None, *(f'{step:+g}' if step else 'mean' for step in SWEEP)]]
@@ -83,7 +83,8 @@ def sweep(translator: Translator, space: Space, contents: Sequence[Tensor]) -> T
         for i, component in enumerate(components):
             codes = space.mean + steps * space.variances[i].sqrt() * space.directions[i]
             outputs = translator.translate(content, codes.float()[:, :, None, None])
-            rows.append([None if i else content[0], f'{i + 1}\n{component["explained"]:.0%}', *outputs.cpu()])
+            rows.append([None if i else to_images(content)[0], f'{i + 1}\n{component["explained"]:.0%}',
+                         *to_images(outputs)])
     return sheet(rows)
 
 
@@ -108,8 +109,9 @@ def plane(space: Space) -> tuple[Tensor, Tensor]:
     return points, axes
 
 
-def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_size: int | None = None) -> Tensor:
-    """The map as an 8-bit image (H, W, 3): thumbnails of the images at the coordinates of their styles."""
+def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_size: int | None = None
+             ) -> Image.Image:
+    """The map: thumbnails of the images at the coordinates of their styles."""
     points, axes = plane(space)
     prior = -(axes @ space.mean)   # position of the mean of N(0, 1)
     low, high = points.amin(0), points.amax(0)
@@ -129,8 +131,7 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
     for place in places:
         pen.ellipse([place[0] - 2, place[1] - 2, place[0] + 2, place[1] + 2], fill='#8090a0')
     for i in kept:
-        image = to_bytes(to_picture(as_rgb(translator.read(paths[i], translator.target, new_size)[0])))
-        thumbnail = Image.fromarray(image.numpy())
+        thumbnail, = to_images(translator.read(paths[i], translator.target, new_size))
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
         canvas.paste(thumbnail, (round(places[i][0] - thumbnail.width / 2), round(places[i][1] - thumbnail.height / 2)))
     for radius in (1, 2):
@@ -141,7 +142,7 @@ def draw_map(translator: Translator, space: Space, paths: Sequence[Path], new_si
     first, second = (component['explained'] for component in components[:2])
     pen.text((8, MAP_SIDE - 26), f'component 1 ({first:.0%}) to the right, component 2 ({second:.0%}) up; circles: '
              f'N(0, 1) at 1 and 2 deviations', fill='#404040', font=font)
-    return torch.frombuffer(bytearray(canvas.tobytes()), dtype=torch.uint8).view(MAP_SIDE, MAP_SIDE, 3)
+    return canvas
 
 
 def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
