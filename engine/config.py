@@ -16,7 +16,7 @@ from core.image_reading import read_header
 from core.wrong_files import why_not_there
 from data import find_images, has_test_set, looked_at_of, transform_of
 from engine import paired_data
-from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, with_defaults
+from engine.config_keys import LIST_KEYS, NO_DEFAULT, REQUIRED, Key, with_defaults
 from engine.methods import METHODS, schema_of
 from engine.yaml_loader import read_yaml
 
@@ -133,7 +133,7 @@ def _check_section(section: dict, keys: dict[str, Key], schema_name: str, traine
             if not key.trainers or schema_name in key.trainers:
                 needed = f' (needed by --trainer {trainer})' if key.trainers else ''
                 faults.append(f'{prefix}{name}: missing{needed}; docs/configuration.md says what it may be')
-        elif key.default is not GIVEN_ELSEWHERE:
+        elif key.default is not NO_DEFAULT:
             section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
     return faults
 

@@ -23,7 +23,7 @@ from core.device import peak_memory
 from core.errors import BadInput, shown
 from core.files import DISK_FAULTS, make_folder, replacing
 from core.loss_table import LossTable
-from core.tensorboard_log import Log, cut_back
+from core.tensorboard_log import Log, truncate_after
 from engine.config import load_config
 from engine.run_page.page import Report, settings_of
 from utils import picture_grid, write_picture
@@ -102,9 +102,9 @@ class RunFolder:
         self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
         self.losses = LossTable(self.folder / 'losses.csv')
         if resumed:
-            cut_back(self.logs, step)
+            truncate_after(self.logs, step)
             self.report.resume_from(step, self.logs)
-        self.losses.cut_back(step if resumed else -1)
+        self.losses.truncate_after(step if resumed else -1)
         self.log = Log(self.logs, step)
         settings = {**settings_of(self.config, self.trainer), 'trainer': self.trainer}
         self.log.add_settings(settings, METRICS)
@@ -195,8 +195,8 @@ class RunFolder:
         if not self.writes:
             return
         self.log.close()
-        cut_back(self.logs, step)
-        self.losses.cut_back(step)
+        truncate_after(self.logs, step)
+        self.losses.truncate_after(step)
         self.report.resume_from(step, self.logs)
         self.log = Log(self.logs, step)
         self.bar.n = self.bar.last_print_n = step

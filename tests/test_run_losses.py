@@ -39,7 +39,7 @@ def test_the_table_gets_a_column_when_a_term_appears(tmp_path):
     with open(table.path, 'a') as file:
         file.write('4,1.0')                    # the run was killed in the middle of a row
     again = LossTable(table.path)
-    again.cut_back(1)
+    again.truncate_after(1)
     assert table.path.read_text() == 'step,a,b\n1,1.5,nan\n' and again.names == ['a', 'b']
 
 

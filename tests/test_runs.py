@@ -15,7 +15,7 @@ from parity import config_with
 from PIL import Image
 
 from core.errors import BadInput
-from core.tensorboard_log import Log, cut_back, scalars
+from core.tensorboard_log import Log, scalars, truncate_after
 from engine.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow   # they train, most of them in separate processes
@@ -349,7 +349,7 @@ def test_a_loader_worker_that_dies_is_named_and_what_was_trained_is_saved(data, 
 
 # -- TensorBoard ------------------------------------------------------------------------------------------------------
 
-def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
+def test_a_log_is_truncated_after_a_step_and_freed_of_half_records(tmp_path):
     for first in (1, 4):
         log = Log(tmp_path, first - 1)
         for step in range(first, first + 5):
@@ -358,7 +358,7 @@ def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
     paths = sorted(tmp_path.iterdir())
     assert len(paths) == 2
     paths[1].write_bytes(paths[1].read_bytes()[:-7])
-    cut_back(tmp_path, 3)
+    truncate_after(tmp_path, 3)
     assert scalars(tmp_path) == [(step, 'loss', step / 2) for step in (1, 2, 3)]
 
 
