@@ -276,7 +276,7 @@ def test_a_full_disk_before_the_first_snapshot_mentions_no_snapshot(data, tmp_pa
     patch = ('def full(*_): raise OSError(28, "No space left on device")\n'
              'snapshots.write_file = full')
     done = train(write_config(tmp_path, data, max_iter=4, num_workers=0), tmp_path, program=broken_train(patch))
-    assert done.returncode == 4 and 'no snapshot is written yet' in done.stderr, done.stderr
+    assert done.returncode == 4 and 'there is no snapshot yet' in done.stderr, done.stderr
 
 
 def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data, tmp_path):
@@ -343,7 +343,7 @@ def test_a_loader_worker_that_dies_is_named_and_what_was_trained_is_saved(data, 
         worker.kill()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
-    assert 'the processes that read images cannot go on: ' in err and 'Traceback' not in err
+    assert 'the processes that read images have failed: ' in err and 'Traceback' not in err
     assert list((tmp_path / 'outputs/tiny/checkpoints').glob('state_*.pt'))
 
 
