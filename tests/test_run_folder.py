@@ -168,7 +168,7 @@ def test_resuming_a_finished_run_says_that_nothing_is_left_to_do(data, tmp_path,
     capsys.readouterr()
     assert train(tmp_path, data, '--resume', f'--max_iter={max_iter}', max_iter=3) == 0
     out, err = capsys.readouterr()
-    assert (f'{tmp_path}/outputs/tiny is at step 3, and max_iter is {max_iter}: nothing is to do; to continue, raise '
+    assert (f'{tmp_path}/outputs/tiny is at step 3, and max_iter is {max_iter}: nothing to do; to continue, raise '
             f'max_iter') in out
     assert ', iterations' not in out and '/?' not in err
     if max_iter < 3:

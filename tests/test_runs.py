@@ -139,7 +139,7 @@ def test_a_run_killed_before_its_first_snapshot_starts_over(uninterrupted, data,
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     resumed = train(config, tmp_path, '--resume')
-    assert 'no whole snapshot there' in resumed.stdout
+    assert 'contains no complete snapshot' in resumed.stdout
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
