@@ -29,7 +29,7 @@ OVERRIDES = ('max_iter', 'batch_size', 'num_workers', 'keep_snapshots', 'data_ro
 
 
 def train(loop: TrainingLoop) -> None:
-    """The iterations of a run, and what is written between them."""
+    """Run the training loop, which writes logs, sample images and snapshots on schedule."""
     trainer = loop.trainer
     for x_a, x_b in loop.batches():
         trainer.update_learning_rate()                            # before the step, as in the original
@@ -46,7 +46,7 @@ def train(loop: TrainingLoop) -> None:
             loop.save_pictures('train', 'current')
         if loop.due('image_save_iter') or loop.due('image_display_iter') or loop.last:
             loop.run.write_page(step)
-        last = loop.last   # decided before the snapshot: a signal that comes later ends the next iteration
+        last = loop.last   # read before the snapshot; a later signal takes effect after the next iteration
         if loop.due('snapshot_save_iter') or last:
             loop.save_snapshot()
         loop.run.bar.update()
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
     method = METHODS[opts.trainer]
     if distributed.world_size() > 1 and not method.several:
-        raise BadInput(f'--trainer {opts.trainer}: trains in one process; start it without torchrun')
+        raise BadInput(f'--trainer {opts.trainer}: does not support distributed training; start it without torchrun')
     device = choose_device(distributed.start(opts.device))
     overrides = {name: getattr(opts, name) for name in OVERRIDES}
     config = load_config(opts.config, opts.trainer, overrides, data=True)
@@ -72,14 +72,14 @@ def main(argv: list[str] | None = None) -> int:
     trainer, seed, start = make_trainer(opts, config, run, device)
     processes = f', {distributed.world_size()} processes' if distributed.world_size() > 1 else ''
     if start >= config['max_iter']:
-        run.say(f'{run.folder} is at step {start}, and max_iter is {config["max_iter"]}: nothing is to do; to '
+        run.say(f'{run.folder} is at step {start}, and max_iter is {config["max_iter"]}: nothing to do; to '
                 f'continue, raise max_iter')
-        if start > config['max_iter']:   # else the page may not say yet that the run is finished
+        if start > config['max_iter']:   # otherwise the page may not yet show the end of the run
             return 0
     run.say(f'{opts.trainer} on {device}{processes}, seed {seed}' + (
         f', iterations {start} to {config["max_iter"]}' if start < config['max_iter'] else ''))
     run.say(f'resumed from {run.checkpoints}, step {start}' if start else f'a new run in {run.folder}' + (
-        ' (--resume: no whole snapshot there)' if opts.resume else ''))
+        ' (--resume: it contains no complete snapshot)' if opts.resume else ''))
     about = {**describe_run(opts.trainer, config, overrides), 'kinds': trainer.rows_of_sample,
              'averaged': config.get('ema_decay', 0) if trainer.ema else 0, 'facts': facts_of(trainer, seed),
              'command': f'python train.py {shlex.join(arguments_of(argv))}',
@@ -93,10 +93,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device: torch.device
                  ) -> tuple[Trainer, int, int]:
-    """The trainer on its device, new or resumed, the run's seed, and how many iterations are done.
+    """Return the trainer on its device, new or resumed, the seed of the run, and the number of completed iterations.
 
     Raises:
-        BadInput: a snapshot or a checkpoint of --init_from that cannot be used.
+        BadInput: a snapshot, or the checkpoint of --init_from, cannot be used.
     """
     set_precision(config['precision'])
     set_deterministic(config['deterministic'])
@@ -106,11 +106,11 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
     distributed.share_batch_norms(trainer, device)
     trainer.to(device=device, memory_format=torch.channels_last if config['channels_last'] else torch.contiguous_format)
     start = trainer.resume(run.checkpoints) if opts.resume else 0
-    distributed.check_same(start, f'--output_path {opts.output_path}: the processes see different snapshots there; '
-                                  f'it should be a folder that all machines share')
+    distributed.check_same(start, f'--output_path {opts.output_path}: the processes find different snapshots; '
+                                  f'use a folder that all machines share')
     if opts.init_from and not start:
         load_initial(trainer, opts, run.say)
-    seed = trainer.progress.setdefault('seed', seed)     # of a resumed run: its own
+    seed = trainer.progress.setdefault('seed', seed)     # a resumed run keeps its seed
     if opts.seed not in (None, seed):
         run.say(f'--seed {opts.seed}: the run began with seed {seed} and continues with it')
     if config['compile']:
@@ -118,7 +118,7 @@ def make_trainer(opts: argparse.Namespace, config: dict, run: RunFolder, device:
     if config['cuda_graphs'] and device.type == 'cuda' and distributed.world_size() == 1:
         trainer.update = GraphedUpdate(trainer)   # type: ignore[method-assign]
     elif config['cuda_graphs']:
-        run.say('cuda_graphs: without effect here; it is for one process on a CUDA device')
+        run.say('cuda_graphs: has no effect here; it requires a single process on a CUDA device')
     return trainer, seed, start
 
 
@@ -126,36 +126,36 @@ def parse_arguments(argv: list[str] | None = None):
     parser = Parser('Train MUNIT (or another method) on two folders of images.',
                     config='configs/edges2handbags_folder.yaml')
     parser.add_argument('--resume', action='store_true', help='continue from the newest complete snapshot '
-                        'of this run, or start where there is none')
-    parser.add_argument('--init_from', help='a gen_XXXXXXXX.pt whose weights to start from (fine-tuning), or a folder: '
-                        'its newest one')
-    parser.add_argument('--init_from_dis', action='store_true', help='start the discriminators, too, from --init_from: '
-                        'from the dis_ file beside it, or those in it')
-    parser.add_argument('--init_from_partial', action='store_true', help='take the weights whose names and shapes fit, '
-                        'and say which do not')
-    parser.add_argument('--seed', type=at_least(0), help='of everything random (default: another each time)')
+                        'of this run, or start a new run if there is none')
+    parser.add_argument('--init_from', help='start from the weights of this gen_XXXXXXXX.pt (fine-tuning), or of the '
+                        'newest one in this folder')
+    parser.add_argument('--init_from_dis', action='store_true', help='with --init_from, also load the '
+                        'discriminators, from the dis_ file in the same folder or from the same file')
+    parser.add_argument('--init_from_partial', action='store_true', help='with --init_from, load only weights with '
+                        'matching names and shapes, and list the others')
+    parser.add_argument('--seed', type=at_least(0), help='random seed of the run (default: random)')
     for name, least in (('max_iter', 1), ('batch_size', 1), ('num_workers', 0), ('keep_snapshots', 0)):
-        parser.add_argument(f'--{name}', type=at_least(least), help="in place of the config's")
-    parser.add_argument('--data_root', help="in place of the config's: a folder with trainA, trainB, testA, testB")
-    parser.add_argument('--precision', choices=PRECISIONS, help="in place of the config's")
-    parser.add_argument('--cache', choices=('none', 'ram'), help="in place of the config's")
-    parser.add_argument('--tracker', choices=('none', 'wandb', 'mlflow'), help="in place of the config's")
+        parser.add_argument(f'--{name}', type=at_least(least), help='overrides the config')
+    parser.add_argument('--data_root', help='overrides the config: a folder with trainA, trainB, testA, testB')
+    parser.add_argument('--precision', choices=PRECISIONS, help='overrides the config')
+    parser.add_argument('--cache', choices=('none', 'ram'), help='overrides the config')
+    parser.add_argument('--tracker', choices=('none', 'wandb', 'mlflow'), help='overrides the config')
     for name in ('deterministic', 'channels_last', 'compile', 'cuda_graphs', 'fused', 'checkpoint_activations'):
         parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None,
-                            help="in place of the config's")
+                            help='overrides the config')
     opts = parser.parse_args(argv)
     check_flags(opts)
     return opts
 
 
 def resume_line(argv: list[str] | None) -> str:
-    """The arguments of this run, with --resume."""
+    """Return the arguments of this run with --resume added."""
     arguments = arguments_of(argv)
     return shlex.join([*arguments, *([] if '--resume' in arguments else ['--resume'])])
 
 
 def arguments_of(argv: list[str] | None) -> list[str]:
-    """The command line, without the program."""
+    """Return the command line without the program name."""
     return sys.argv[1:] if argv is None else argv
 
 

@@ -1,4 +1,4 @@
-"""From tensors to pictures and files."""
+"""Convert outputs of the networks to images: values, bytes and files."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from core.errors import BadInput
 
 
 def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
-    """Images (…, C, H, W) in [-1, 1] -> values in [0, 1] on their device, the decoder's own colours.
+    """Map images (…, C, H, W) from [-1, 1] to [0, 1], on the same device.
 
     Args:
-        normalize: stretch each image to the full range instead, as the original did.
+        normalize: rescale each image to the full range, as the original does, instead of keeping the decoder's colours.
     """
     images = images.detach().float()
     if normalize:
@@ -25,13 +25,14 @@ def to_picture(images: Tensor, normalize: bool = False) -> Tensor:
 
 
 def to_bytes(pictures: Tensor) -> Tensor:
-    """Pictures (…, C, H, W) in [0, 1] -> their bytes (…, H, W, C), a quarter of the size, on their device."""
+    """Convert images (…, C, H, W) in [0, 1] to bytes (…, H, W, C), on the same device."""
     return pictures.mul(255).add(0.5).clamp(0, 255).byte().movedim(-3, -1).contiguous()
 
 
 def to_pixels(pictures: Tensor, ending: str, value_range: Sequence[float] | None = None) -> Tensor:
-    """What a file of this ending holds of pictures (…, C, H, W) in [0, 1]: bytes (…, H, W, C); for .npy 32-bit numbers,
-    from the lowest to the highest of `value_range` where it is given.
+    """Convert images (…, C, H, W) in [0, 1] to the values (…, H, W, C) of a file with the extension `ending`.
+
+    These are bytes, except for .npy, which stores 32-bit numbers. With `value_range`, they are mapped to that range.
     """
     if ending.lower() != '.npy':
         return to_bytes(pictures)
@@ -40,19 +41,19 @@ def to_pixels(pictures: Tensor, ending: str, value_range: Sequence[float] | None
 
 
 def as_rgb(images: Tensor) -> Tensor:
-    """What is shown of images (…, C, H, W): grey as colours, and the first three of more channels; (…, 3, H, W)."""
+    """Return images (…, C, H, W) as (…, 3, H, W) for display: grey is repeated, and only three channels are kept."""
     channels = images.shape[-3]
     return images[..., :3, :, :] if channels >= 3 else images[..., :1, :, :].expand(*images.shape[:-3], 3, -1, -1)
 
 
 def can_hold(ending: str, channels: int) -> bool:
-    """Whether files of this ending, such as .png, can hold images of so many channels."""
+    """Return whether files with the extension `ending`, such as .png, can store images with this many channels."""
     ending = ending.lower()
     return channels in PICTURES or ending in ('.npy', '.tif', '.tiff') or (channels in (2, 4) and ending == '.png')
 
 
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
-    """The tensor on the CPU, and what waits until it is there: a CUDA device copies it while it goes on computing."""
+    """Copy a tensor to the CPU asynchronously. Returns the copy, and a function that waits until it is complete."""
     if tensor.device.type != 'cuda':
         return tensor.cpu(), lambda: None
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -63,20 +64,20 @@ def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
 
 
 JPEG = {'quality': 95, 'subsampling': 0}
-# Options of Pillow for formats that lose by default more than an eye would miss. Others, such as PNG, lose nothing.
+# Pillow's options for formats whose default quality is visibly lossy. Other formats, such as PNG, are lossless.
 BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG),
                 '.avif': {'quality': 90, 'subsampling': '4:4:4'}, '.webp': {'lossless': True},
                 '.jp2': {'irreversible': False}}
 
 
 def to_images(images: Tensor) -> list[Image.Image]:
-    """Images (N, C, H, W) in [-1, 1] -> RGB images of Pillow, as `as_rgb` shows them."""
+    """Convert images (N, C, H, W) in [-1, 1] to RGB images of Pillow, as `as_rgb` shows them."""
     return [Image.fromarray(pixels) for pixels in to_bytes(as_rgb(to_picture(images))).cpu().numpy()]
 
 
 def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
-    """Write what `to_pixels` makes of a picture (H, W, C), or an image of Pillow; the ending of the name says the format.
-    Of other than 1 and 3 channels, .png holds the last as transparency, and .tif each as a page.
+    """Write pixels (H, W, C) returned by `to_pixels`, or an image of Pillow, to a file in the format of its extension.
+    With other than 1 or 3 channels, .png stores the last one as transparency, and .tif stores each one as a page.
     """
     ending, others = path.suffix.lower(), {}
     if isinstance(picture, Tensor):
@@ -95,10 +96,10 @@ def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
 
 
 def write_output(picture: Tensor | Image.Image, path: Path, ready: Callable[[], None] = lambda: None) -> None:
-    """As `write_picture`, once `ready` has returned: pixels may be there only then.
+    """Like `write_picture`, for pixels that are complete when `ready` returns.
 
     Raises:
-        BadInput: it cannot be written, for the disk is full or the like.
+        BadInput: the file cannot be written, for example because the disk is full.
     """
     ready()
     try:

@@ -35,7 +35,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import BadInput, shown
-from core.files import atomic_write, make_folder, part_of
+from core.files import atomic_write, make_folder, temporary_path
 from core.threads import BackgroundCalls, prefetch
 from data import Transform, list_folder, read_image
 from engine.cli import Parser, add_compute, add_direction, add_seed, at_least, run_command
@@ -186,7 +186,7 @@ def video_output(opts: argparse.Namespace, reader: Reader) -> Path:
         default = '.webp' if isinstance(reader, AnimationReader) else '.mkv'   # .mkv supports all audio codecs
         output = output / (source.name if source.suffix.lower() in FORMATS else f'{source.stem}{default}')
     check_format(output.suffix, f'--output {shown(output)}')
-    for path in (output, part_of(output)):
+    for path in (output, temporary_path(output)):
         if os.path.exists(path) and os.path.samefile(path, source):
             raise BadInput(f'--output {shown(output)}: is the input or would overwrite it; choose another name')
     if os.path.isdir(output):

@@ -1,4 +1,4 @@
-"""Folders and atomic writes."""
+"""Output folders, checks against overwriting, and atomic writes."""
 import argparse
 import contextlib
 import errno
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from core.errors import BadInput, shown
 
-PLACES_TO_WRITE = ('output', 'output_a', 'output_b', 'output_folder', 'output_path', 'save_styles')   # flags
-# What a disk does that is full or fails, in contrast to a path that is in the way.
+OUTPUT_FLAGS = ('output', 'output_a', 'output_b', 'output_folder', 'output_path', 'save_styles')
+# Errors of a full, failing or read-only disk. Other errors are caused by the path.
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 
 def make_folder(path: str | Path, flag: str) -> Path:
-    """Make the folder that `flag` names, with its parents, and try that it can be written.
+    """Create the folder given with `flag`, including its parents, and check that files can be created in it.
 
     Raises:
-        BadInput: it cannot be made or written.
+        BadInput: the folder cannot be created or written to. Folders created by this call are removed again.
     """
     if not str(path):
-        raise BadInput(f'{flag}: an empty text names no folder; the one you are in is .')
+        raise BadInput(f'{flag}: must not be empty; use . for the current folder')
     path = Path(path)
     made = []
     try:
@@ -30,21 +30,21 @@ def make_folder(path: str | Path, flag: str) -> Path:
             if not os.path.isdir(folder):
                 folder.mkdir(exist_ok=True)
                 made.append(folder)
-        with tempfile.TemporaryFile(dir=path):   # what permissions say is not all: a disk may be read-only
+        with tempfile.TemporaryFile(dir=path):   # permissions are not sufficient: the disk can be read-only
             pass
     except (OSError, ValueError) as error:
         for folder in reversed(made):
-            with contextlib.suppress(OSError):   # filled by another process meanwhile
+            with contextlib.suppress(OSError):   # not empty, because another process has written to it
                 folder.rmdir()
         reason = getattr(error, 'strerror', None) or error
         if path not in made and os.path.isdir(path):
             raise BadInput(f'{flag} {shown(path)}: cannot be written ({reason})') from None
-        raise BadInput(f'{flag} {shown(path)}: cannot be made a folder ({reason}); name another') from None
+        raise BadInput(f'{flag} {shown(path)}: cannot be created ({reason}); choose another folder') from None
     return path
 
 
 def given_files(opts: argparse.Namespace) -> list[str]:
-    """The files that a command line names to be read: images, checkpoints, configs, style codes."""
+    """Return the existing files that a command line names as inputs: images, checkpoints, configs, style codes."""
     def files_in(value: object) -> Iterator[str]:
         if isinstance(value, (str, os.PathLike)) and os.path.isfile(value):
             yield str(value)
@@ -52,51 +52,51 @@ def given_files(opts: argparse.Namespace) -> list[str]:
             for item in value:
                 yield from files_in(item)
 
-    return [file for name, value in vars(opts).items() if name not in PLACES_TO_WRITE for file in files_in(value)]
+    return [file for name, value in vars(opts).items() if name not in OUTPUT_FLAGS for file in files_in(value)]
 
 
 def refuse_overwriting(outputs: Iterable[Path], inputs: Iterable[str | Path], flag: str) -> None:
-    """Make sure that no output would replace an input: by real path, so that links and other spellings count too.
+    """Check that no output would replace an input. Paths are compared after links have been resolved.
 
     Raises:
-        BadInput: one would; the line names `flag`, which says where the outputs go.
+        BadInput: an output would replace an input. The message names `flag`, which sets the place of the outputs.
     """
     known = {os.path.realpath(path) for path in inputs}
     for output in outputs:
         if os.path.realpath(output) in known:
-            raise BadInput(f'{flag}: {shown(output)} is an input and would be overwritten; choose another place')
+            raise BadInput(f'{flag}: {shown(output)} is an input and would be overwritten; choose another path')
 
 
 def refuse_same_names(names: Iterable[str], given: str) -> None:
-    """Make sure that the outputs of different images get different names.
+    """Check that the outputs of different images have different names.
 
     Args:
-        names: of the images, as their outputs are called.
-        given: the flag that names the images, and its value.
+        names: the names of the images, from which the names of their outputs are made.
+        given: the flag that selects the images, and its value.
 
     Raises:
-        BadInput: two have the same.
+        BadInput: two images have the same name.
     """
     for name, count in Counter(names).most_common(1):
         if count > 1:
-            raise BadInput(f'{given}: {count} images are called {shown(name)}, and their outputs would overwrite each '
-                           f'other; rename them, or take them one folder at a time')
+            raise BadInput(f'{given}: {count} images have the name {shown(name)}, so their outputs would overwrite '
+                           f'each other; rename them, or process one folder at a time')
 
 
-def part_of(path: Path) -> Path:
-    """Where a file is written until it is whole; its ending says the format."""
+def temporary_path(path: Path) -> Path:
+    """Return the path to which a file is written until it is complete. It has the same suffix as `path`."""
     return path.with_name(f'{path.stem}.part{path.suffix}')
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`. The file written there replaces `path` when the block ends without an
-    error, and is removed otherwise.
+    """Yield a temporary path in the folder of `path`. If the block ends without an error, the file written there
+    replaces `path`; otherwise it is removed.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    temporary = part_of(path)
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -107,10 +107,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """The same as `replacing`, for a file that the user named.
+    """Like `replacing`, for a path given by the user.
 
     Raises:
-        BadInput: it cannot be written.
+        BadInput: the file cannot be written.
     """
     try:
         with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""losses.csv of a run: what TensorBoard's log holds in numbers, a row for each logged step, for any spreadsheet."""
+"""The file losses.csv of a run: the scalars that are logged to TensorBoard, with a row for each logged step."""
 import csv
 from pathlib import Path
 
@@ -8,13 +8,13 @@ STEP = 'step'
 
 
 class LossTable:
-    """Appends rows to a CSV file with a header. The column of a term that appears later is empty in earlier rows.
+    """Appends rows to a CSV file with a header. If a column is added later, it is empty in earlier rows.
 
     Args:
-        path: of the file; what is there is continued.
+        path: path of the file. If it exists, rows are appended to it.
 
     Raises:
-        OSError: from every method: the disk is full, or fails.
+        OSError: raised by every method if the disk is full or fails.
     """
 
     def __init__(self, path: Path):
@@ -23,7 +23,7 @@ class LossTable:
         self.names = list(rows[0])[1:] if rows else []
 
     def add(self, values: dict[str, float], step: int) -> None:
-        """Write the row of a step."""
+        """Append the row of a step."""
         new = [name for name in values if name not in self.names]
         if new or not self.path.exists():
             self.names += new
@@ -31,15 +31,15 @@ class LossTable:
         with open(self.path, 'a', newline='', encoding='utf-8') as file:
             csv.writer(file).writerow([step, *(_text(values[name]) if name in values else '' for name in self.names)])
 
-    def cut_back(self, step: int) -> None:
-        """Drop the rows after `step`, and columns that are empty then: the file of a run that never was further."""
+    def truncate_after(self, step: int) -> None:
+        """Remove the rows after `step` and columns that are then empty, as if the run had ended at `step`."""
         if rows := self._rows():
             kept = [row for row in rows if row[STEP].isdigit() and int(row[STEP]) <= step]
             self.names = [name for name in self.names if any(row[name] for row in kept)]
             self._write(kept)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The whole rows of the file, without one that a kill cut off."""
+        """Return the complete rows of the file, without a row that was cut off when the process was killed."""
         if not self.path.exists():
             return []
         with open(self.path, newline='', encoding='utf-8', errors='replace') as file:
@@ -53,5 +53,5 @@ class LossTable:
 
 
 def _text(value: float) -> str:
-    """The shortest text that reads back as the same 32-bit number."""
+    """Format a number with enough digits to restore the same 32-bit value."""
     return f'{value:.9g}'

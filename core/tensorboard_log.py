@@ -85,7 +85,7 @@ class Log:
                 close()
 
 
-def cut_back(folder: Path, step: int) -> None:
+def truncate_after(folder: Path, step: int) -> None:
     """Drop from the folder's files what was logged after `step`, half records that a killed run left behind, and the
     settings, which the run writes again when it resumes.
 

@@ -111,7 +111,7 @@ class Guarded(Tracker):
             getattr(self.tracker, method)(*given)
         except Exception as error:   # of the library, of the network, of its disk
             self.tracker = None
-            self.say(f'tracker {self.kind}: {shown(error, 200)}; the run goes on without it')
+            self.say(f'tracker {self.kind}: {shown(error, 200)}; the run continues without it')
 
     def add_settings(self, settings: Mapping[str, Any]) -> None:
         self._call('add_settings', settings)

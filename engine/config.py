@@ -1,7 +1,7 @@
-"""A run's configuration: reading a YAML file, and finding every fault in it before anything is built.
+"""Read the YAML config of a run and check it completely before networks are built.
 
-`engine.config_keys` lists what a config of MUNIT or UNIT may hold; every other method brings its own schema. The
-original's files load unchanged: keys that it does not have get defaults.
+`engine.config_keys` defines the keys of MUNIT and UNIT; every other method has its own schema. The original's config
+files can be used unchanged: keys that they do not contain have defaults.
 """
 import difflib
 import os
@@ -14,29 +14,29 @@ from core.checkpoints import find_vgg_weights
 from core.errors import BadInput, shown
 from core.image_reading import read_header
 from core.wrong_files import why_not_there
-from data import find_images, has_test_set, looked_at_of, transform_of
+from data import find_images, has_test_set, sampled_paths, transform_of
 from engine import paired_data
-from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, with_defaults
+from engine.config_keys import LIST_KEYS, NO_DEFAULT, REQUIRED, Key, with_defaults
 from engine.methods import METHODS, schema_of
 from engine.yaml_loader import read_yaml
 
-# What of a config a checkpoint's networks, and the images that they take, are described by.
+# The keys that describe the networks in a checkpoint and their input images.
 NETWORK_KEYS = ('gen', 'input_dim_a', 'input_dim_b', 'new_size', 'new_size_a', 'new_size_b', 'crop_image_height',
                 'crop_image_width', 'resize', 'value_range_a', 'value_range_b', 'init', 'init_gain')
-PATH_KEYS = ('data_root', 'vgg_weights', *LIST_KEYS)   # in which ~ is the user's folder
+PATH_KEYS = ('data_root', 'vgg_weights', *LIST_KEYS)   # in which ~ is expanded to the home folder
 
 
 def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None = None, data: bool = False) -> dict:
-    """Read a YAML file, apply the command line's overrides, fill in defaults, and check all of it.
+    """Read a config from a YAML file, override keys, fill in defaults, and check the result.
 
     Args:
-        path: the file.
-        trainer: of `methods.METHODS`; they need different keys.
-        overrides: top-level keys whose values the command line gives; None values are passed over.
-        data: also check that the images and weights that training needs are there.
+        path: path of the file.
+        trainer: a key of `methods.METHODS`, which determines the schema.
+        overrides: values of top-level keys from the command line. None values are ignored.
+        data: also check that the images and weights required for training exist.
 
     Raises:
-        BadInput: with one line for each fault.
+        BadInput: the config is invalid. The message has one line for each error.
     """
     config = read_yaml(Path(path))
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -51,15 +51,16 @@ def load_config(path: str | Path, trainer: str = 'MUNIT', overrides: dict | None
 
 def config_for(path: str | Path | None, checkpoint: str | Path, trainer: str = 'MUNIT',
                overrides: dict | None = None, flag: str = '--checkpoint') -> dict:
-    """The config that goes with a checkpoint: that of a file, or where None is given, what a .safetensors brings along,
-    which is enough to translate with it.
+    """Return the config of a checkpoint, from a YAML file or, if `path` is None, from a .safetensors checkpoint.
+
+    The config stored in a .safetensors file contains only the keys required for translation.
 
     Args:
-        path, trainer, overrides: as for `load_config`.
-        flag: how the checkpoint was given.
+        path, trainer, overrides: see `load_config`.
+        flag: the flag with which the checkpoint was given, for error messages.
 
     Raises:
-        BadInput: as `load_config`; or the checkpoint brings nothing along, or what is for another method.
+        BadInput: see `load_config`; or the checkpoint contains no config, or the config of another method.
     """
     if path is not None:
         return load_config(path, trainer, overrides)
@@ -71,7 +72,7 @@ def config_for(path: str | Path | None, checkpoint: str | Path, trainer: str = '
         raise BadInput(f'--config: missing; it may be left out for a .safetensors file that export_onnx.py wrote, not '
                        f'for {flag} {shown(checkpoint)}')
     if method != trainer:
-        raise BadInput(f'{flag} {shown(checkpoint)}: this is of {shown(method, 80)}; use --trainer {shown(method, 80)}')
+        raise BadInput(f'{flag} {shown(checkpoint)}: made by {shown(method, 80)}; use --trainer {shown(method, 80)}')
     schema = schema_of(trainer)
     config: dict = {key: found[key] for key in NETWORK_KEYS if key in found}
     known = {key: value for key, value in schema.keys.items() if key in NETWORK_KEYS}
@@ -87,12 +88,12 @@ def config_for(path: str | Path | None, checkpoint: str | Path, trainer: str = '
 
 
 def network_config(config: dict) -> dict:
-    """What `config_for` needs of a complete config."""
+    """Return the part of a complete config that `config_for` requires."""
     return {key: config[key] for key in NETWORK_KEYS if key in config}
 
 
 def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> list[str]:
-    """All faults of a config, a line each; none if it is sound. Numbers are converted and defaults filled in place."""
+    """Return all errors in a config as messages of one line each. Converts numbers and fills in defaults in place."""
     schema = schema_of(trainer)
     faults = _check_section(config, schema.keys, schema.name, trainer, '')
     for name, keys in (('gen', schema.gen), ('dis', schema.dis)):
@@ -106,8 +107,8 @@ def check_config(config: dict, trainer: str = 'MUNIT', data: bool = False) -> li
         faults.append('cuda_graphs requires fused: true')
     gen: dict = config['gen'] if isinstance(config.get('gen'), dict) else {}
     if config.get('checkpoint_activations') is True and gen.get('spectral_norm') is True:
-        # What is computed again would be so with weights that are an iteration of the norm ahead.
-        faults.append('gen.spectral_norm: not together with checkpoint_activations: true; leave out one of them')
+        # Recomputed activations would use weights after another power iteration of the spectral norm.
+        faults.append('gen.spectral_norm: cannot be combined with checkpoint_activations: true; leave out one of them')
     if config.get('lr_policy') == 'step':
         faults += [f'{key}: missing (lr_policy is step)' for key in ('step_size', 'gamma') if key not in config]
     if not any(fault.startswith(schema.size_keys) and ': unknown key' not in fault for fault in faults):
@@ -131,17 +132,17 @@ def _check_section(section: dict, keys: dict[str, Key], schema_name: str, traine
                 faults.append(f'{prefix}{name}: {fault}')
         elif key.default is REQUIRED:
             if not key.trainers or schema_name in key.trainers:
-                needed = f' (needed by --trainer {trainer})' if key.trainers else ''
-                faults.append(f'{prefix}{name}: missing{needed}; docs/configuration.md says what it may be')
-        elif key.default is not GIVEN_ELSEWHERE:
+                needed = f' (required by --trainer {trainer})' if key.trainers else ''
+                faults.append(f'{prefix}{name}: missing{needed}; docs/configuration.md lists the allowed values')
+        elif key.default is not NO_DEFAULT:
             section[name] = dict(key.default) if isinstance(key.default, dict) else key.default
     return faults
 
 
 def _check_value(value: Any, key: Key) -> tuple[Any, str]:
-    """The value as the key's type, and what is wrong with it ('' if nothing)."""
+    """Convert a value to the type of its key. Returns the value and an error message, which is '' if it is valid."""
     wanted = {int: 'a whole number', float: 'a number', str: 'text', bool: 'true or false',
-              dict: 'a section of its own', list: 'two numbers, the lowest first, such as [0, 4095]'}[key.type]
+              dict: 'a section with keys', list: 'two numbers, the lowest first, such as [0, 4095]'}[key.type]
     if key.words and value in key.words:
         return value, ''
     if key.words:
@@ -159,7 +160,7 @@ def _check_value(value: Any, key: Key) -> tuple[Any, str]:
 
 
 def _as_written(value: Any) -> str:
-    """A value as the config's writer may know it."""
+    """Return a value as text, with the words that YAML reads as null, true or false."""
     if value is None:
         return 'nothing (an empty value, ~ or null)'
     if isinstance(value, bool):
@@ -168,7 +169,7 @@ def _as_written(value: Any) -> str:
 
 
 def _convert(value: Any, kind: type) -> Any:
-    """`value` as `kind`, or None. YAML reads 1e-4 as text: taken as the number that its writer meant."""
+    """Return `value` converted to `kind`, or None. YAML reads 1e-4 as a string, which is converted to a number."""
     if kind in (str, dict, bool):
         return value if isinstance(value, kind) else None
     if kind is list:
@@ -204,7 +205,7 @@ def _check_data_keys(config: dict) -> list[str]:
 
 
 def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
-    """Whether the images and weights are there, and, of a config that is sound, whether its crops fit."""
+    """Check that images and weights exist and, if the config is otherwise valid (`sound`), that the crops fit."""
     root = config.get('data_root')
     if root is not None and (fault := _fault_of_root(root)):
         return [f'data_root: {fault}']
@@ -233,8 +234,8 @@ def _check_files(config: dict, paired: bool, sound: bool) -> list[str]:
 
 
 def _fault_of_root(root: str) -> str:
-    """Why no folder of training images can be in `root`; '' if one can."""
-    wanted = 'it should hold trainA and trainB, and may hold testA and testB'
+    """Return an error message if `root` contains no folder of training images, otherwise ''."""
+    wanted = 'it must contain trainA and trainB, and can contain testA and testB'
     if not os.path.isdir(root):
         place = '' if os.path.isabs(root) else f' in {shown(os.getcwd())}, where the command was started'
         return f'{shown(root)}: no such folder{place}; {wanted}'
@@ -243,17 +244,17 @@ def _fault_of_root(root: str) -> str:
     if os.path.isdir(above := os.path.join(root, os.pardir, 'trainB')):
         return f'{shown(root)}: {wanted}; the folder above it does ({shown(os.path.dirname(os.path.realpath(above)))})'
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    holds = f'it holds {", ".join(shown(name, 40) for name in folders[:6])}{", …" * (len(folders) > 6)}'
-    return f'{shown(root)}: {wanted}; {holds if folders else "it holds no folders"}'
+    found = f'it contains {", ".join(shown(name, 40) for name in folders[:6])}{", …" * (len(folders) > 6)}'
+    return f'{shown(root)}: {wanted}; {found if folders else "it contains no folders"}'
 
 
 def _check_crops(config: dict, domain: str, paths: Sequence[Path]) -> list[str]:
-    """Whether the images have room for the crop, where that is not certain; by the headers of some hundred of them."""
+    """Check by the headers of a sample of the images that they are large enough for the crop."""
     crop = config['crop_image_height'], config['crop_image_width']
     transform = transform_of(config, domain)
     if transform.fit or max(crop) <= transform.new_size:
         return []
-    looked_at = looked_at_of(paths)
+    looked_at = sampled_paths(paths)
     sizes = {path: transform.size_of(*header.size) for path in looked_at if (header := read_header(path))}
     step = 2 ** config['gen']['n_downsample']
     faults = []
@@ -264,9 +265,9 @@ def _check_crops(config: dict, domain: str, paths: Sequence[Path]) -> list[str]:
         path, least = small[0], min(size[side] for size in sizes.values())
         room = least // step * step
         after = f'with its shorter side resized to {transform.new_size}' if transform.new_size else '(resize: none)'
-        others = f' ({len(small)} of {len(sizes)} images looked at are too small)' if len(sizes) > 1 else ''
+        others = f' ({len(small)} of {len(sizes)} sampled images are too small)' if len(sizes) > 1 else ''
         ways = [f'set it to {room} or less'] * (room > 0) + ['set resize: fit'] + (
             [f'raise new_size to {-(-wanted * transform.new_size // least)} or more'] if transform.new_size else [])
         faults.append(f'{name}: {wanted} is larger than {shown(path)}, {sizes[path][0]}×{sizes[path][1]} pixels (width '
-                      f'× height) {after}{others}; {", ".join(ways)}, or take such images out')
+                      f'× height) {after}{others}; {", ".join(ways)}, or remove such images')
     return faults

@@ -1,4 +1,4 @@
-"""Every key that a config of MUNIT or UNIT may hold: its type, its choices or bounds, and its default."""
+"""The keys of a config for MUNIT or UNIT, with their types, choices or bounds, and defaults."""
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,23 +9,25 @@ from core.precision import PRECISIONS
 from networks import ACTIVATIONS, INITS, PADDINGS, STYLE_HALVINGS
 
 REQUIRED = object()
-GIVEN_ELSEWHERE = None   # the default of keys that are needed only under conditions, which other rules check
-WIDEST = 2 ** 16   # beyond it, building the networks would fail in ways that name no key
+NO_DEFAULT = None   # for keys that are optional, or required only with some other key, which is checked separately
+WIDEST = 2 ** 16   # larger networks fail while being built, with messages that do not name the key
 MAX_CHANNELS = 1024   # of an image
 SIZE_KEYS = ('crop_image_', 'new_size', 'gen:', 'gen.', 'dis:', 'dis.', 'batch_size:', 'vgg_w:')
 
 
 class Key(NamedTuple):
-    """What a key may hold: its type (list: two numbers, the lower first), its choices or its bounds, its default, and
-    the trainers that need it.
+    """The allowed values of a key: its type (`list` means two numbers, the lower one first), and its choices or bounds.
+
+    `default` is `REQUIRED` for a key that the trainers in `trainers` require. If `trainers` is empty, all trainers
+    require it. A method added by the user has the same required keys as the trainer whose schema it uses.
     """
     type: type
     default: Any = REQUIRED
     choices: tuple = ()
     low: float | None = None
     high: float | None = None
-    words: tuple = ()      # texts that are allowed beside the numbers
-    trainers: tuple = ()   # none: all. A method of one's own needs what the one needs whose schema it takes
+    words: tuple = ()      # strings that are allowed in addition to numbers
+    trainers: tuple = ()
 
 
 def count(**options) -> Key:
@@ -79,8 +81,8 @@ KEYS = {
     'init': choice(*INITS),
     'lr': Key(float, low=1e-12),
     'lr_policy': choice('step', 'constant', default='constant'),
-    'step_size': count(default=GIVEN_ELSEWHERE),
-    'gamma': Key(float, low=0, default=GIVEN_ELSEWHERE),
+    'step_size': count(default=NO_DEFAULT),
+    'gamma': Key(float, low=0, default=NO_DEFAULT),
     'gan_w': weight(),
     'recon_x_w': weight(),
     'recon_s_w': weight(trainers=('MUNIT',)),
@@ -88,9 +90,9 @@ KEYS = {
     'recon_x_cyc_w': weight(),
     'recon_kl_w': weight(trainers=('UNIT',)),
     'recon_kl_cyc_w': weight(trainers=('UNIT',)),
-    'recon_h_w': weight(default=GIVEN_ELSEWHERE),   # stands in UNIT's own files, whose code never read it either
+    'recon_h_w': weight(default=NO_DEFAULT),   # is in the original's UNIT configs, but its code does not use it either
     'vgg_w': weight(),
-    'dis_lr': Key(float, low=1e-12, default=GIVEN_ELSEWHERE),
+    'dis_lr': Key(float, low=1e-12, default=NO_DEFAULT),
     'grad_clip': Key(float, low=1e-12, default='none', words=('none', 'auto')),
     'grad_clip_factor': Key(float, low=1, default=4.0),
     'on_divergence': choice('say', 'rollback', 'stop', default='say'),
@@ -117,29 +119,29 @@ KEYS = {
     'input_dim_a': count(high=MAX_CHANNELS),
     'input_dim_b': count(high=MAX_CHANNELS),
     'num_workers': Key(int, low=0),
-    'new_size': count(default=GIVEN_ELSEWHERE),
-    'new_size_a': count(default=GIVEN_ELSEWHERE),
-    'new_size_b': count(default=GIVEN_ELSEWHERE),
+    'new_size': count(default=NO_DEFAULT),
+    'new_size_a': count(default=NO_DEFAULT),
+    'new_size_b': count(default=NO_DEFAULT),
     'resize': choice('shorter', 'fit', 'none', default='shorter'),
     'crop_image_height': count(),
     'crop_image_width': count(),
     'flip': Key(bool, default=True),
     'flip_vertical': Key(bool, default=False),
-    'value_range_a': Key(list, default=GIVEN_ELSEWHERE),
-    'value_range_b': Key(list, default=GIVEN_ELSEWHERE),
-    'data_root': Key(str, default=GIVEN_ELSEWHERE),
+    'value_range_a': Key(list, default=NO_DEFAULT),
+    'value_range_b': Key(list, default=NO_DEFAULT),
+    'data_root': Key(str, default=NO_DEFAULT),
     'follow_links': Key(bool, default=False),
     'test_share': Key(float, low=0, high=0.5, default=0.05),
     'data_timeout': Key(float, low=0, default=600.0),
-    **{key: Key(str, default=GIVEN_ELSEWHERE) for key in LIST_KEYS},
+    **{key: Key(str, default=NO_DEFAULT) for key in LIST_KEYS},
 }
 
 
 class Schema(NamedTuple):
-    """What a method's config may hold: its own keys, those of its sections `gen` and `dis`, and how sizes must fit.
+    """The config keys of a method: top-level keys, keys of the sections `gen` and `dis`, and a check of all sizes.
 
-    `check_sizes` takes a config whose values are of the right types, and returns the faults, a line each. It runs only
-    when no other fault begins with one of `size_keys`.
+    `check_sizes` takes a config whose values have the right types, and returns error messages of one line each. It is
+    called only if no other error message starts with one of `size_keys`.
     """
     name: str
     keys: dict[str, Key]
@@ -150,13 +152,13 @@ class Schema(NamedTuple):
 
 
 def check_sizes(config: dict, smallest: int) -> list[str]:
-    """Crops against the resized images, and against what the networks can halve."""
+    """Return an error message for each crop size that does not fit the resized images or the networks."""
     faults = crop_faults(config) + vgg_faults(config)
     gen, dis = config['gen'], config['dis']
     step = 2 ** gen['n_downsample']
     smallest = max(2 * step, smallest)
     if config['vgg_w'] > 0:
-        smallest = max(smallest, 16)   # relu5_3 is an eighth of it, and its instance norm wants more than one value
+        smallest = max(smallest, 16)   # relu5_3 has an eighth of the side; instance norm requires more than one value
     for name in ('crop_image_height', 'crop_image_width'):
         crop = config[name]
         if crop % step:
@@ -171,7 +173,7 @@ def check_sizes(config: dict, smallest: int) -> list[str]:
 
 
 def vgg_faults(config: dict) -> list[str]:
-    """Images that the perceptual loss cannot see."""
+    """Return an error message for each domain whose number of channels VGG-16 cannot take, if it is used."""
     if config['vgg_w'] == 0:
         return []
     return [f'vgg_w: {config["vgg_w"]:g}, but VGG-16 takes images of 1 or 3 channels and {key} is {config[key]}; set '
@@ -179,9 +181,9 @@ def vgg_faults(config: dict) -> list[str]:
 
 
 def crop_faults(config: dict) -> list[str]:
-    """Crops that no resized image has room for: both sides are larger than the shorter side.
+    """Return an error message if both sides of the crop are longer than the shorter side of all resized images.
 
-    Whether those with one larger side fit depends on the images; `engine.config` looks at these.
+    If only one side of the crop is longer, whether it fits depends on the images; `engine.config` checks this.
     """
     names = ('crop_image_height', 'crop_image_width')
     sizes = ['new_size'] if 'new_size' in config else ['new_size_a', 'new_size_b']
@@ -192,7 +194,7 @@ def crop_faults(config: dict) -> list[str]:
 
 
 def discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> bool:
-    """Whether every layer of every scale has enough pixels left to halve, to pad, and to normalise."""
+    """Return whether the input of every layer is large enough to downsample, pad and normalise, at every scale."""
     for _ in range(dis['num_scales']):
         h, w = height, width
         for layer in range(dis['n_layer']):
@@ -207,9 +209,9 @@ def discriminator_fits(height: int, width: int, dis: dict, batch_size: int) -> b
 
 
 def with_defaults(config: dict, schema: Schema) -> dict:
-    """The config with the defaults of the keys that it does not have; the config itself stays as it is."""
+    """Return a copy of the config in which missing keys have their defaults."""
     def filled(section: dict, keys: dict[str, Key]) -> dict:
-        return {**{name: key.default for name, key in keys.items() if key.default not in (REQUIRED, GIVEN_ELSEWHERE)},
+        return {**{name: key.default for name, key in keys.items() if key.default not in (REQUIRED, NO_DEFAULT)},
                 **section}
 
     config = filled(config, schema.keys)

@@ -23,7 +23,7 @@ from core.device import choose_device
 from core.errors import BadInput, shown
 from core.precision import autocast
 from core.safetensors_file import is_safetensors
-from data import read_image_bytes, reading_of, transform_of
+from data import read_image_bytes, read_options, transform_of
 from engine.config import check_config, config_for, load_config
 from engine.methods import METHODS, trainer_class
 from engine.style_codes import read_codes, slerp
@@ -411,7 +411,7 @@ class ImageTranslator:
         if not isinstance(image, Image.Image):
             raise BadInput(f'image: a {type(image).__name__} is not a path, PIL image, NumPy array or tensor')
         transform = transform_of(self.config, domain, new_size)
-        picture = read_image_bytes(file_of(image), 'image', **reading_of(self.config, domain),
+        picture = read_image_bytes(file_of(image), 'image', **read_options(self.config, domain),
                                    new_size=transform.new_size)
         return transform(picture)[None].to(self.device)
 

@@ -1,6 +1,6 @@
-"""The files of a training run, under the original's names: logs/NAME and outputs/NAME.
+"""The files of a training run in logs/NAME and outputs/NAME, with the same names as in the original.
 
-Of several processes that train together only the first writes; the others call the same methods, to no effect.
+In distributed training only the first process writes files. In the other processes the same methods do nothing.
 """
 import contextlib
 import itertools
@@ -25,23 +25,23 @@ from core.errors import BadInput, shown
 from core.files import DISK_FAULTS, make_folder, replacing
 from core.loss_table import LossTable
 from core.picture_sheet import sheet
-from core.tensorboard_log import Log, cut_back
+from core.tensorboard_log import Log, truncate_after
 from engine.config import load_config
 from engine.run_page.page import Report, settings_of
 from utils import to_images, write_picture
 
-# What a run writes into its folder, apart from what it remembers of its tracker.
+# The files and folders that a run writes to its folder, except for the state of its tracker.
 OF_A_RUN = ('images', 'checkpoints', 'config.yaml', 'index.html', 'run.js', '*.csv')
-METRICS = ('loss_gen_total', 'loss_dis_total')   # that stand beside the hyperparameters in TensorBoard
-STYLE_NUMBERS = 16                               # of a style code, that have a histogram each
+METRICS = ('loss_gen_total', 'loss_dis_total')   # shown with the hyperparameters in TensorBoard
+STYLE_NUMBERS = 16                               # components of a style code that have histograms
 
 
 class RunFolder:
-    """Folders, lock, config, pictures, page, log and progress bar of a run.
+    """The folders, lock, config copy, sample images, page, log and progress bar of a run.
 
     Args:
-        opts: the command line: `config`, `output_path`, `trainer`.
-        config: as `config.load_config` returns it.
+        opts: parsed flags with the attributes `config`, `output_path` and `trainer`.
+        config: a config returned by `config.load_config`.
     """
 
     def __init__(self, opts, config: dict):
@@ -55,25 +55,25 @@ class RunFolder:
         self.writes = distributed.rank() == 0
         self.bar = tqdm(disable=True)
         self.tracker, self.failed = trackers.Tracker(), False
-        self.named: set[str] = set()   # what could not be written, and was said so
+        self.reported: set[str] = set()   # errors that have been reported
 
     def say(self, line: str) -> None:
-        """A line for the reader of the terminal or of the job's log."""
+        """Print a line to stdout, above the progress bar."""
         if self.writes:
-            with contextlib.suppress(OSError):   # a full disk under the job's log is no reason to end the run
+            with contextlib.suppress(OSError):   # stdout can be a file on a full disk, which must not end the run
                 self.bar.write(line)
 
     def say_error(self, line: str) -> None:
-        """A line on stderr, above the progress bar."""
+        """Print a line to stderr, above the progress bar."""
         if self.writes:
             with contextlib.suppress(OSError):
                 self.bar.write(line, file=sys.stderr)
 
     def lock(self) -> None:
-        """Make the folders and claim them; the claim ends with the process, however that ends.
+        """Create the folders and lock them until the process ends.
 
         Raises:
-            BadInput: they cannot be made, or another run is writing to them.
+            BadInput: the folders cannot be created, or another run is using them.
         """
         if not self.writes:
             return
@@ -81,20 +81,20 @@ class RunFolder:
             make_folder(folder, '--output_path')
         self._lock = open(self.folder / '.lock', 'a')   # noqa: SIM115 — open as long as the process lives
         if not _claim(self._lock):
-            raise BadInput(f'{self.folder}: another run is writing there; wait for its end, or give another '
+            raise BadInput(f'{self.folder}: another run is writing to it; wait until it ends, or give another '
                            f'--output_path')
 
     def start(self, step: int, resumed: bool, overrides: dict, about: dict, device: torch.device) -> None:
-        """Keep the config, open the log, the page and the bar, for the iterations from `step` on.
+        """Save the config, and open the log, the page and the progress bar at iteration `step`.
 
         Args:
-            overrides: what the command line gave of the config; None where it gave nothing.
-            about: what the page says of the run, as `report.Report` takes it.
+            overrides: config values from the command line; None for keys that were not given.
+            about: facts for the page of the run; see `page.Report`.
         """
         if not self.writes:
             return
         remembered = _content_of(self.folder / trackers.REMEMBERED)
-        # First, for nothing is changed yet where it cannot be.
+        # This is done first, so that nothing has been changed yet if it fails.
         self.tracker = trackers.start(self.config['tracker'], self.folder, self.name, resumed, self.say_error)
         if step:
             self._say_what_changed()
@@ -104,27 +104,27 @@ class RunFolder:
         self.report, self.device = Report(self.folder, {'name': self.name, **about}), device
         self.losses = LossTable(self.folder / 'losses.csv')
         if resumed:
-            cut_back(self.logs, step)
+            truncate_after(self.logs, step)
             self.report.resume_from(step, self.logs)
-        self.losses.cut_back(step if resumed else -1)
+        self.losses.truncate_after(step if resumed else -1)
         self.log = Log(self.logs, step)
         settings = {**settings_of(self.config, self.trainer), 'trainer': self.trainer}
         self.log.add_settings(settings, METRICS)
         self.tracker.add_settings(settings)
         self.write_page(step)
         self.bar = tqdm(total=self.config['max_iter'], initial=step, dynamic_ncols=True,
-                        mininterval=0.5 if sys.stderr.isatty() else 30,   # a log file needs no more
+                        mininterval=0.5 if sys.stderr.isatty() else 30,   # fewer lines in a log file
                         bar_format='{n_fmt}/{total_fmt} |{bar}| {rate_inv_fmt}, {remaining} left{postfix}')
 
     def _put_aside(self, remembered: bytes) -> None:
-        """Move what an earlier run of this name wrote into a folder of its own: among the files of this one, its
-        snapshots would be taken for the newest, and its pictures for earlier ones of this run.
+        """Move the files of an earlier run with the same name to a separate folder. Otherwise its snapshots could be
+        mistaken for the newest ones, and its sample images for earlier ones of this run.
 
         Args:
-            remembered: what it remembered of its tracker.
+            remembered: the tracker state of the earlier run.
 
         Raises:
-            BadInput: it cannot be moved.
+            BadInput: the files cannot be moved.
         """
         earlier, _ = snapshots.newest(self.checkpoints)
         aside = next(path for n in itertools.count(1) if not (path := self.folder / f'earlier_{n}').exists())
@@ -137,10 +137,10 @@ class RunFolder:
                 else:
                     path.rename(aside / path.name)
                     moved.append(path)
-            shutil.move(self.logs, aside / 'logs')   # which may be on another disk
+            shutil.move(self.logs, aside / 'logs')   # works across disks
             if remembered:
                 (aside / tracked.name).write_bytes(remembered)
-                if _content_of(tracked) == remembered:   # not that of this run
+                if _content_of(tracked) == remembered:   # it was not written by this run
                     tracked.unlink()
             for folder in (self.images, self.checkpoints, self.logs):
                 folder.mkdir()
@@ -149,21 +149,21 @@ class RunFolder:
                 for path in moved:
                     (aside / path.name).rename(path)
                 aside.rmdir()
-            raise BadInput(f'--output_path: what an earlier run left in {shown(self.folder)} cannot be put aside into '
-                           f'{aside.name} ({error.strerror or error}); move it, or give another folder') from None
+            raise BadInput(f'--output_path: the files of an earlier run in {shown(self.folder)} cannot be moved to '
+                           f'{aside.name} ({error.strerror or error}); move them, or give another folder') from None
         up_to = f' up to step {earlier}' if earlier is not None else ''
-        self.say_error(f'{self.folder} held an earlier run{up_to}: its snapshots, pictures, config, page and log are '
-                       f'now in {aside}; --resume would have continued it')
+        self.say_error(f'{self.folder} contained an earlier run{up_to}: its snapshots, pictures, config, page and log '
+                       f'were moved to {aside}; use --resume to continue a run instead')
 
     def _say_what_changed(self) -> None:
-        """Say which keys of the config are not what they were when the run was last started."""
+        """Report the config keys whose values have changed since the run was last started."""
         before = self.folder / 'config.yaml'
         if not before.exists():
             return
         try:
             old = settings_of(load_config(before, self.trainer), self.trainer)
         except BadInput as error:
-            self.say_error(f'--resume: {before}, the config so far, cannot be compared ({str(error).splitlines()[0]})')
+            self.say_error(f'--resume: cannot compare the config with {before} ({str(error).splitlines()[0]})')
             return
         new = settings_of(self.config, self.trainer)
         changes = [f'{key} was {shown(old.get(key, "not set"), 200)} and is {shown(new.get(key, "not set"), 200)}'
@@ -172,10 +172,10 @@ class RunFolder:
             self.say_error(f'--resume: the config has changed since the run was last started: {"; ".join(changes)}')
 
     def write_losses(self, losses: dict[str, float], step: int) -> None:
-        """Log every value under its name, and show the totals on the progress bar."""
+        """Log all values by name, and show the total losses on the progress bar."""
         if not self.writes:
             return
-        if self.remake(self.logs):   # the open file went with its folder
+        if self.remake(self.logs):   # the open file was deleted with its folder
             self.log.close()
             self.log = Log(self.logs, step - 1)
         self._try(lambda: self.log.add_scalars(losses, step), self.logs)
@@ -186,29 +186,29 @@ class RunFolder:
         self.bar.set_postfix(totals, refresh=False)
 
     def mark(self, step: int, line: str) -> None:
-        """Mark an event at a step on the page's curves and in TensorBoard."""
+        """Mark an event at a step in the curves of the page and in TensorBoard."""
         if self.writes:
             self.report.events.append([step, line])
             self.log.add_text('events', line, step)
             self.tracker.add_text('events', line, step)
 
     def rewind(self, step: int) -> None:
-        """Remove what was logged after `step`, from where the run continues."""
+        """Remove everything that was logged after `step`, before the run continues from there."""
         if not self.writes:
             return
         self.log.close()
-        cut_back(self.logs, step)
-        self.losses.cut_back(step)
+        truncate_after(self.logs, step)
+        self.losses.truncate_after(step)
         self.report.resume_from(step, self.logs)
         self.log = Log(self.logs, step)
         self.bar.n = self.bar.last_print_n = step
         self.bar.refresh()
 
     def write_pictures(self, rows: tuple, kinds: tuple[str, ...], postfix: str, step: int) -> None:
-        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, a row for each kind of picture.
+        """Write gen_a2b_POSTFIX.jpg and gen_b2a_POSTFIX.jpg, with a row for each kind of image.
 
-        The numbered ones go to TensorBoard as well. Of the current ones those do that double the iterations, which
-        shows the quick beginning, and makes no more than twenty of a million.
+        Numbered images are also written to TensorBoard. Of the current ones, only those at steps that are powers of two
+        times `image_display_iter`, which shows early progress with at most twenty images in a million steps.
         """
         if not self.writes:
             return
@@ -216,7 +216,7 @@ class RunFolder:
         times, rest = divmod(step, self.config['image_display_iter'])
         doubles = not rest and not times & (times - 1) and step % self.config['image_save_iter'] != 0
         for way, images in (('a2b', rows[:len(kinds)]), ('b2a', rows[len(kinds):])):
-            if not images:   # a method that translates one way
+            if not images:   # the method translates in one direction only
                 continue
             grid = sheet([to_images(row) for row in images], gap=0)
             self._try(partial(_write_grid, grid, self.images / f'gen_{way}_{postfix}.jpg'), self.images)
@@ -226,9 +226,7 @@ class RunFolder:
         self.report.add_picture(split, step, current)
 
     def write_styles(self, codes: dict[str, Tensor], step: int) -> None:
-        """Log how style codes are spread: for each letter of a domain (N, style_dim), and N(0, 1), which they should
-        come near to, beside them.
-        """
+        """Log statistics of the style codes (N, style_dim) of each domain, and of N(0, 1), which they should match."""
         if not self.writes or not codes:
             return
         for name, of_domain in codes.items():
@@ -240,28 +238,28 @@ class RunFolder:
         self.log.add_histogram('style_prior/all', prior, step)
 
     def write_page(self, step: int, state: str = 'running', why: str = '') -> None:
-        """Write index.html and run.js, which say how the run stands after `step` iterations."""
+        """Write index.html and run.js, which show the state of the run after `step` iterations."""
         if self.writes:
             self._try(lambda: self.report.write(step, state, why=why, memory=peak_memory(self.device),
                                                 interval=self.config['image_display_iter']), self.folder)
 
     def remake(self, folder: Path) -> bool:
-        """Make a folder of the run again where somebody has removed it, and say so; whether that was needed.
+        """Create a folder of the run again if it was removed, and report this. Returns whether it was missing.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the folder cannot be created.
         """
         if folder.is_dir():
             return False
         folder.mkdir(parents=True)
-        self.say_error(f'{folder} was removed while the run writes there; made again')
+        self.say_error(f'{folder} was removed during the run, and has been created again')
         return True
 
     def _try(self, write: Callable[[], None], folder: Path) -> None:
-        """Write what a run can do without into a folder of it. Where something is in the way, say so once and go on.
+        """Write an optional file to a folder of the run. If this fails, report it once and continue.
 
         Raises:
-            OSError: the disk is full, or fails.
+            OSError: the disk is full or fails.
         """
         try:
             self.remake(folder)
@@ -270,19 +268,19 @@ class RunFolder:
             if error.errno in DISK_FAULTS:
                 raise
             what = str(error.filename2 or error.filename or folder)
-            if what not in self.named:
-                self.named.add(what)
-                self.say_error(f'{what}: cannot be written ({error.strerror or error}); the run goes on without it')
+            if what not in self.reported:
+                self.reported.add(what)
+                self.say_error(f'{what}: cannot be written ({error.strerror or error}); the run continues without it')
 
     def end(self, step: int, state: str, why: str = '') -> None:
-        """Say on the page how the run ended, where that can still be written."""
+        """Write to the page how the run ended. Errors are ignored."""
         self.failed = state == 'failed'
         if hasattr(self, 'report'):
             with contextlib.suppress(OSError):
                 self.write_page(step, state, why)
 
     def close(self) -> None:
-        """Close what `start` opened."""
+        """Close everything that `start` opened."""
         with contextlib.suppress(OSError):
             self.bar.close()
         if hasattr(self, 'log'):
@@ -291,13 +289,13 @@ class RunFolder:
 
 
 def _write_grid(grid: Image.Image, path: Path) -> None:
-    """Write a grid so that it is there whole or as it was."""
+    """Write an image grid atomically."""
     with replacing(path) as temporary:
         write_picture(grid, temporary)
 
 
 def _claim(file) -> bool:
-    """Lock a file for this process alone; False where another process has it."""
+    """Lock a file for this process. Returns False if another process has locked it."""
     try:
         import fcntl
     except ImportError:   # Windows
@@ -308,17 +306,17 @@ def _claim(file) -> bool:
             return False
         return True
     try:
-        # Not flock: loader workers would inherit that, and keep it for seconds after the main process was killed.
+        # flock is not used: workers would inherit the lock, and hold it for seconds after the main process is killed.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):   # the two that POSIX allows
+    except (BlockingIOError, PermissionError):   # POSIX allows either
         return False
-    except OSError:   # a file system without locks: better unlocked than not at all
+    except OSError:   # the file system does not support locks; continue without one
         return True
     return True
 
 
 def _content_of(path: Path) -> bytes:
-    """What a file holds; nothing where there is none."""
+    """Return the content of a file, or b'' if it does not exist."""
     try:
         return path.read_bytes()
     except OSError:
@@ -326,7 +324,7 @@ def _content_of(path: Path) -> bytes:
 
 
 def _write_config(source: Path, target: Path, overrides: dict) -> None:
-    """Copy the config file beside the outputs, comments and all, with the command line's values in their lines."""
+    """Copy the config file with its comments to the output folder, and replace the values given on the command line."""
     lines = source.read_text(encoding='utf-8-sig').splitlines()
     for key, value in overrides.items():
         if value is not None:

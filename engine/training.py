@@ -1,5 +1,5 @@
-"""What a long run needs around the training loop in `train.py`: data and its order, faults, signals, and the schedule
-of logs, pictures and snapshots.
+"""The parts of a training run outside the loop in `train.py`: data and its order, error handling, signals, and the
+schedule of logs, sample images and snapshots.
 """
 import contextlib
 import os
@@ -22,10 +22,10 @@ from core.snapshots import newest
 from data import (
     EndlessBatches,
     ImagesAway,
+    combined_seed,
     describe_images,
     display_set,
     first_images,
-    mixed_seed,
     stream,
     training_set,
     workers_of,
@@ -35,16 +35,16 @@ from engine.paired_data import PairDataset, align
 from engine.run_folder import RunFolder
 from trainer import Trainer
 
-TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, beside the numbers of signals
-LOOK_FOR_IMAGES = 0.5        # seconds between two looks for images that are away
-HALVED_STEPS = 1000          # after a rollback, at half the learning rates
+TOO_MANY_BAD_IMAGES = 1000   # a reason to stop, in addition to the numbers of signals
+LOOK_FOR_IMAGES = 0.5        # seconds between two checks whether unreachable images are reachable again
+HALVED_STEPS = 1000          # number of steps with half the learning rates after a rollback
 
 
 class TrainingImages:
-    """The images of a run: both training sets, and the ones that its pictures show.
+    """The images of a run: both training sets, and the inputs of its sample images.
 
     Args:
-        config: as `config.load_config` returns it.
+        config: a config returned by `config.load_config`.
         paired: whether files of the same name in A and B are pairs.
     """
 
@@ -57,36 +57,36 @@ class TrainingImages:
             align(*of_both)
 
     def describe(self) -> list[str]:
-        """A line for each set: how many images, of which sizes and channels."""
+        """Return a line for each set with the number of images, their sizes and channels."""
         return [describe_images(split + domain, dataset.paths, dataset.channels, dataset.value_range)
                 for split, datasets in (('train', self.sets), ('test', self.shown_sets['test']))
                 for domain, dataset in zip('AB', datasets, strict=True)]
 
     def shown(self) -> dict[str, list[Tensor]]:
-        """The images that pictures of the run show, by split: (N, C, H, W) of A and of B."""
+        """Return the inputs of the sample images: for each split, tensors (N, C, H, W) of A and of B."""
         return {split: [first_images(dataset, self.config['display_size']) for dataset in datasets]
                 for split, datasets in self.shown_sets.items()}
 
     def are_away(self) -> bool:
-        """Whether one of the training sets is out of reach, all of its files."""
-        return any(dataset.is_away() for dataset in self.sets)
+        """Return whether all files of one of the training sets are unreachable."""
+        return any(dataset.is_unreachable() for dataset in self.sets)
 
     def too_many_broken(self) -> bool:
-        """Whether more files could not be read than `max_bad_images` allows."""
+        """Return whether more than `max_bad_images` files could not be read."""
         return sum(int(dataset.broken.sum()) for dataset in self.sets) > self.config['max_bad_images']
 
 
 class Batches:
-    """The endless batches of both domains from a place on, in an order that depends on the seed alone.
+    """Endless batches of both domains, in an order that depends only on the seed.
 
-    Iterating raises `ImagesAway` where all files of a set are out of reach and do not come back.
+    Iterating raises `ImagesAway` if all files of a set are unreachable and `wait` returns false.
 
     Args:
-        images: of the run.
-        seed: of the run.
-        drawn: how many images of each domain were drawn already, over all processes.
-        pinned: whether the images go to a CUDA device.
-        wait: waits for images that are out of reach, and returns whether they are back.
+        images: the images of the run.
+        seed: the seed of the run.
+        drawn: number of images of each domain that have already been drawn by all processes together.
+        pinned: whether to return batches in pinned memory, for copies to a CUDA device.
+        wait: waits for unreachable images, and returns whether they are reachable again.
     """
 
     def __init__(self, images: TrainingImages, seed: int, drawn: int, pinned: bool,
@@ -96,7 +96,7 @@ class Batches:
 
     def _open(self) -> None:
         config, images = self.images.config, self.images
-        self.orders = [EndlessBatches(len(dataset), config['batch_size'], mixed_seed(self.seed, domain), self.drawn,
+        self.orders = [EndlessBatches(len(dataset), config['batch_size'], combined_seed(self.seed, domain), self.drawn,
                                       distributed.rank(), distributed.world_size())
                        for dataset, domain in zip(images.sets, 'aa' if images.paired else 'ab', strict=True)]
         streamed: Any = [PairDataset(*images.sets)] if images.paired else images.sets
@@ -114,29 +114,29 @@ class Batches:
                 self.close()
                 if not self.wait(away):
                     raise
-                self._open()   # at the same place
+                self._open()   # continues at the same position
 
     def names(self, places: Iterable[int]) -> str:
-        """The files at these places of the order, of both domains."""
+        """Return the files of both domains at these positions of the order."""
         return ', '.join(str(dataset.paths[order.draw(place).index])
                          for place in places for dataset, order in zip(self.images.sets, self.orders, strict=True))
 
     def close(self) -> None:
-        """Stop the threads and processes that read."""
+        """Stop the threads and processes that read images."""
         for of_domain in self.streams:
             of_domain.close()
 
 
 class TrainingLoop:
-    """One run of `train.py`: passes batches on, counts steps, writes what is due, and notices when to stop.
+    """Control of a run of `train.py`: supplies batches, counts steps, writes outputs on schedule, decides when to stop.
 
     Args:
-        trainer: on its device, resumed where the run continues.
-        images: of the run.
-        run: its folders; locked.
-        seed: of the run.
-        start: iterations done already.
-        resume_command: the command that continues this run.
+        trainer: the trainer, on its device, with its state restored if the run is resumed.
+        images: the images of the run.
+        run: the folders of the run, which must be locked.
+        seed: the seed of the run.
+        start: number of completed iterations.
+        resume_command: the command that resumes this run, for messages.
     """
 
     def __init__(self, trainer: Trainer, images: TrainingImages, run: RunFolder, seed: int, start: int,
@@ -151,10 +151,10 @@ class TrainingLoop:
         self.reason, self.bad_in_a_row, self.looked_at = 0, 0, start
         self.open_batches()
 
-    # -- what the loop in train.py calls, in its order ----------------------------------------------------------------
+    # -- called by the loop in train.py, in this order ----------------------------------------------------------------
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images of A and B (N, C, H, W) on the device, until the run is at `max_iter`."""
+        """Yield images of A and B (N, C, H, W) on the device until the run reaches `max_iter`."""
         while self.step < self.config['max_iter']:
             try:
                 x_a, x_b = next(self.clock)
@@ -166,35 +166,35 @@ class TrainingLoop:
                     return
                 raise self._ended(3, f'step {self.step}: {away}, for longer than data_timeout '
                                      f'{self.config["data_timeout"]:g} s') from None
-            # Noise depends on the seed and the step alone, so that a resumed run draws what an unbroken one does; after
-            # a rollback it is other noise.
+            # Noise depends only on the seed, the step and the number of rollbacks, so that a resumed run draws the same
+            # noise as an uninterrupted one.
             rollbacks = self.trainer.progress.get('rollbacks', 0)
-            torch.manual_seed(mixed_seed(self.seed, 'noise', self.step, *([rollbacks] if rollbacks else [])))
+            torch.manual_seed(combined_seed(self.seed, 'noise', self.step, *([rollbacks] if rollbacks else [])))
             yield tuple(x.to(self.device, non_blocking=True, memory_format=self.layout) for x in (x_a, x_b))
 
     def count(self) -> int:
-        """Count the iteration that is done, and look for a reason to stop; the number of iterations done."""
+        """Count a completed iteration and check for reasons to stop. Returns the number of completed iterations."""
         self.step += 1
         self.trainer.progress['drawn'] = self.drawn + (self.step - self.opened_at) * self.places
         self.reason = distributed.agreed(max(self.stop.asked(),
                                              TOO_MANY_BAD_IMAGES if self.images.too_many_broken() else 0))
-        if self.due('log_iter') or self.device.type == 'cpu':   # elsewhere, reading it means waiting
+        if self.due('log_iter') or self.device.type == 'cpu':   # on a GPU, reading it synchronises
             self.bad_in_a_row = int(self.trainer.bad_in_a_row)
         self._say_speed()
         return self.step
 
     @property
     def last(self) -> bool:
-        """Whether the run ends with this iteration."""
+        """Whether this is the last iteration of the run."""
         return bool(self.step == self.config['max_iter'] or self.reason
                     or self.bad_in_a_row >= self.config['max_bad_steps'])
 
     def due(self, key: str) -> bool:
-        """Whether this iteration is one of those that a key such as `log_iter` names."""
+        """Return whether the step is a multiple of a key such as `log_iter`."""
         return self.step % self.config[key] == 0
 
     def log(self, losses: dict[str, Tensor]) -> None:
-        """Log the losses, the learning rates, the norms of the gradients, and what was skipped or clipped."""
+        """Log the losses, learning rates, gradient norms, and the numbers of skipped and clipped steps."""
         values = distributed.average(losses)
         for of, optimizer in self.trainer._optimizers().items():
             values[f'lr_{of}'] = float(optimizer.param_groups[0]['lr'])
@@ -207,13 +207,13 @@ class TrainingLoop:
         self.run.write_losses({**values, **{name: count for name, count in counts.items() if count}}, self.step)
 
     def save_pictures(self, split: str, postfix: str) -> None:
-        """Write the pictures of a split."""
+        """Write the sample images of a split."""
         if self.run.writes:
             rows = self.trainer.sample(*(images.to(self.device) for images in self.shown[split]))
             self.run.write_pictures(rows, self.trainer.rows_of_sample, f'{split}_{postfix}', self.step)
 
     def save_samples(self) -> None:
-        """Write the numbered pictures of test and training images, and log how their style codes are spread."""
+        """Write the numbered sample images of both splits, and log the distribution of their style codes."""
         self.save_pictures('test', f'{self.step:08d}')
         self.save_pictures('train', f'{self.step:08d}')
         if self.run.writes:
@@ -223,7 +223,7 @@ class TrainingLoop:
                                   self.step)
 
     def save_snapshot(self) -> None:
-        """Write a snapshot. While a divergence is not resolved, none of the earlier ones is dropped."""
+        """Write a snapshot. While a divergence is not resolved, earlier snapshots are not deleted."""
         if self.run.writes:
             self.trainer.progress['watch'] = self.watch.memory()
             keep = 0 if self.watch.since else self.config['keep_snapshots']
@@ -233,17 +233,17 @@ class TrainingLoop:
             except OSError as error:
                 raise self._cannot_write(error) from None
             except NotFinite as fault:
-                raise self._ended(3, f'step {self.step}: {fault}; no snapshot of it is written, and earlier ones stay. '
+                raise self._ended(3, f'step {self.step}: {fault}; no snapshot is written, and earlier ones are kept. '
                                      f'Lower lr and dis_lr, or set grad_clip: auto') from None
             self.run.say(f'saved {self.run.checkpoints / f"gen_{self.step:08d}.pt"}')
 
     # -- divergence ---------------------------------------------------------------------------------------------------
 
     def rolled_back(self, losses: dict[str, Tensor]) -> bool:
-        """Look whether training diverges, and do as `on_divergence` says; whether the run is at an earlier step now.
+        """Check for divergence and handle it according to `on_divergence`. Returns whether the run was rolled back.
 
-        On a CPU every iteration is looked at; on a GPU, where that means to wait for it, and with several processes,
-        those that are logged.
+        On a CPU all iterations are checked. On a GPU, where this requires synchronisation, and with several processes,
+        only logged iterations are checked.
         """
         if not self.due('log_iter') and (self.device.type != 'cpu' or distributed.world_size() > 1):
             return False
@@ -273,7 +273,9 @@ class TrainingLoop:
         return watch
 
     def _roll_back(self, found: Divergence) -> None:
-        """Go on from the newest snapshot before a divergence, with other noise and, for a while, half the rates."""
+        """Resume from the newest snapshot before a divergence, with different noise and temporarily halved learning
+        rates.
+        """
         rollbacks = self.trainer.progress.get('rollbacks', 0) + 1
         if rollbacks > self.config['max_rollbacks']:
             raise self._ended(3, f'step {self.step}: training diverges again after {rollbacks - 1} rollbacks '
@@ -295,10 +297,10 @@ class TrainingLoop:
         self.run.mark(found.step, line)
         self.run.say_error(line)
 
-    # -- start, faults and end ----------------------------------------------------------------------------------------
+    # -- start, errors and end ----------------------------------------------------------------------------------------
 
     def open_batches(self) -> None:
-        """Read batches from the place in their order at which the trainer stands."""
+        """Start reading batches at the position that the trainer has reached."""
         self.opened_at = self.step
         self.drawn = self.trainer.progress.get('drawn', self.step * self.places)
         self.batches_read = Batches(self.images, self.seed, self.drawn, self.device.type == 'cuda',
@@ -306,7 +308,7 @@ class TrainingLoop:
         self.clock = Clock(self.batches_read)
 
     def _wait_for_images(self, away: ImagesAway) -> bool:
-        """Wait for images that are out of reach, up to `data_timeout` or a signal; whether they are back."""
+        """Wait for unreachable images until `data_timeout` or a signal. Returns whether they are reachable again."""
         begin, most = time.monotonic(), self.config['data_timeout']
         self.trainer.progress['data_waits'] = self.trainer.progress.get('data_waits', 0) + 1
         line = f'step {self.step}: {away}; waiting for them, up to {most:g} s (data_timeout)'
@@ -315,14 +317,14 @@ class TrainingLoop:
         self.run.write_page(self.step)
         while (waited := time.monotonic() - begin) < most and not self.stop.asked():
             if not self.images.are_away():
-                self.run.say_error(f'step {self.step}: the images are back after {waited:.0f} s')
+                self.run.say_error(f'step {self.step}: the images are available again after {waited:.0f} s')
                 return True
             time.sleep(LOOK_FOR_IMAGES)
         return False
 
     @contextlib.contextmanager
     def running(self, resumed: bool, overrides: dict, about: dict) -> Iterator[None]:
-        """Open log, page and bar, and turn what can go wrong in a run into one line and an exit status."""
+        """Open the log, page and progress bar, and convert errors of a run to one-line messages and exit statuses."""
         self.stop = StopSignal()
         try:
             self.run.start(self.start, resumed, overrides, about, self.device)
@@ -341,11 +343,11 @@ class TrainingLoop:
         except RuntimeError as error:
             if self.config['compile'] and isinstance(error, torch._dynamo.exc.TorchDynamoException):
                 raise BadInput(f'compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); '
-                               f'leave it out, or install what compiles for {self.device.type}') from None
+                               f'leave it out, or install a compiler for {self.device.type}') from None
             if 'DataLoader worker' not in str(error):
                 raise
             self.save_snapshot()
-            raise self._ended(3, f'step {self.step}: the processes that read images cannot go on: '
+            raise self._ended(3, f'step {self.step}: the processes that read images have failed: '
                                  f'{str(error).splitlines()[0]}') from None
         finally:
             self.batches_read.close()
@@ -354,7 +356,7 @@ class TrainingLoop:
             self.run.close()
 
     def conclude(self) -> int:
-        """Say how the run ended; its exit status."""
+        """Report how the run ended. Returns the exit status."""
         run, step = self.run, self.step
         if step < self.config['max_iter']:
             name = signal.Signals(self.reason).name
@@ -368,7 +370,7 @@ class TrainingLoop:
         return 0
 
     def names_of_last_batches(self, count: int) -> str:
-        """The files of the last iterations' batches, four of each domain at most."""
+        """Return the files in the batches of the last iterations, at most four of each domain."""
         drawn = self.trainer.progress['drawn']
         return self.batches_read.names(range(max(0, drawn - min(count * self.places, 4)), drawn))
 
@@ -383,8 +385,8 @@ class TrainingLoop:
 
     def _cannot_write(self, error: OSError) -> RunEnded:
         step, _ = newest(self.run.checkpoints)
-        stays = f'the snapshot of step {step} stays' if step is not None else 'no snapshot is written yet'
-        advice = 'Make room' if error.errno in DISK_FAULTS else 'See that the folder can be written'
+        stays = f'the snapshot of step {step} is kept' if step is not None else 'there is no snapshot yet'
+        advice = 'Free disk space' if error.errno in DISK_FAULTS else 'Make the folder writable'
         return self._ended(4, f'cannot write {error.filename or self.run.folder}: {error.strerror or error}; {stays}. '
                               f'{advice}')
 
@@ -403,14 +405,14 @@ class TrainingLoop:
 
 
 def facts_of(trainer: Trainer, seed: int) -> list[tuple[str, str]]:
-    """What the page of a run says of device, precision and seed."""
+    """Return the device, precision and seed for the page of a run."""
     processes = f', {distributed.world_size()} processes' if distributed.world_size() > 1 else ''
     return [('Device', name_of_device(trainer.device) + processes), ('Precision', trainer.config['precision']),
             ('Seed', str(seed))]
 
 
 class Clock:
-    """Passes batches on, and measures what share of the time is spent waiting for them."""
+    """An iterator over batches that measures the fraction of time spent waiting for them."""
 
     def __init__(self, batches: Iterable):
         self.batches, self.count, self.waited = iter(batches), 0, 0.0
@@ -424,38 +426,38 @@ class Clock:
         batch = next(self.batches)
         now = time.perf_counter()
         self.count += 1
-        if self.count == 2:   # the first iteration starts workers, kernels and much else: left out
+        if self.count == 2:   # exclude the first iteration, which starts workers and loads kernels
             self.first, self.waited = before, 0.0
         self.waited += now - before
         return batch
 
     def seconds(self) -> float:
-        """Since the start."""
+        """Return the seconds since the start."""
         return time.perf_counter() - self.begin
 
     def seconds_of_later_steps(self) -> float:
-        """Seconds an iteration, the first left out."""
+        """Return the mean seconds per iteration without the first one."""
         return (time.perf_counter() - self.first) / max(1, self.count - 1)
 
     def share_waiting(self) -> float:
-        """The share of the time since the first iteration that was spent waiting for data."""
+        """Return the fraction of time since the first iteration that was spent waiting for data."""
         return self.waited / max(1e-9, time.perf_counter() - self.first) if self.count > 1 else 0.0
 
 
 class StopSignal:
-    """Remembers SIGINT, SIGTERM, SIGUSR1 or SIGHUP, so that the iteration ends before the run does; a second SIGINT
-    kills. SIGHUP, which a closed terminal sends, stays without effect where nohup has made it so.
+    """Records SIGINT, SIGTERM, SIGUSR1 or SIGHUP, so that the run can end after the current iteration. A second SIGINT
+    ends the process at once. SIGHUP, sent when a terminal is closed, remains ignored under nohup.
     """
 
     def __init__(self):
         self.number, self.parent = 0, os.getppid()
         for name in ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'):
-            number = getattr(signal, name, None)   # Windows has not all of them
+            number = getattr(signal, name, None)   # Windows does not define all of them
             if number and (name != 'SIGHUP' or signal.getsignal(number) != signal.SIG_IGN):
                 signal.signal(number, self._remember)
 
     def asked(self) -> int:
-        """The signal that asks the run to stop, or 0. Processes whose torchrun was killed take that for SIGTERM."""
+        """Return the recorded signal, or 0. If torchrun was killed, its processes return SIGTERM."""
         if distributed.world_size() > 1 and os.getppid() != self.parent:
             return int(signal.SIGTERM)
         return int(self.number)

@@ -1,4 +1,4 @@
-"""One direction of a trained model: read an image, encode it, decode it with styles of the other domain."""
+"""Translation with one direction of a trained model: read an image, encode it, decode it with styles."""
 import argparse
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,26 +20,26 @@ from engine.methods import translator_class
 from networks import STYLE_HALVINGS, AdaINGen, VAEGen, init_weights
 from utils import can_hold
 
-PIXELS_AT_ONCE = 8 * 256 * 256   # as many images are encoded, and as many outputs decoded, together as keep to this
-PIXELS_A_PLACE = 256 * 256       # of what --batch_size counts
+PIXELS_AT_ONCE = 8 * 256 * 256   # the largest number of pixels that are encoded or decoded together
+PIXELS_A_PLACE = 256 * 256       # pixels per image that --batch_size counts
 
 SEEDS = 2 ** 24   # whole numbers below it are exact in 32-bit floats
 
 
 def make_translator(config: dict, checkpoint: str, a2b: bool, trainer: str, *arguments, **options) -> 'Translator':
-    """The translator of a method. Args and errors as for `Translator`."""
+    """Return the translator of a method. For the arguments and errors see `Translator`."""
     return translator_class(trainer)(config, checkpoint, a2b, trainer, *arguments, **options)
 
 
 def open_translator(opts: argparse.Namespace, device: torch.device | None = None) -> 'Translator':
-    """The translator that a command's flags describe: --config, --checkpoint, --a2b, --trainer and --device, and where
-    the command has them --precision, --compile and --encoder_noise.
+    """Return the translator for the flags of a command: --config, --checkpoint, --a2b, --trainer and --device, and
+    --precision, --compile and --encoder_noise if the command has them.
 
     Args:
-        device: in place of --device.
+        device: overrides --device.
 
     Raises:
-        BadInput: a flag, config or checkpoint that cannot be used.
+        BadInput: a flag, the config or the checkpoint is invalid.
     """
     device = device or choose_device(opts.device)
     config = {**config_for(opts.config, opts.checkpoint, opts.trainer), 'max_image_pixels': opts.max_image_pixels}
@@ -57,46 +57,48 @@ def require_pictures(config: dict, command: str) -> None:
 
 
 def draw_seeds(*n: int, generator: torch.Generator | None = None) -> Tensor:
-    """Seeds in the shape of styles of one number: whole numbers (*n, 1, 1, 1) as floats, on the CPU."""
+    """Draw random seeds (*n, 1, 1, 1), on the CPU. They are whole numbers stored as floats, shaped like style codes
+    of length 1.
+    """
     return torch.randint(SEEDS, (*n, 1, 1, 1), generator=generator).float()
 
 
 def generators_of(seeds: Tensor) -> list[torch.Generator]:
-    """A generator for each of the seeds (N, 1, 1, 1), on the CPU: what is drawn depends on its own seed alone."""
+    """Return a random number generator on the CPU for each of the seeds (N, 1, 1, 1)."""
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds.flatten().tolist()]
 
 
 def noise_of(seeds: Tensor, like: Tensor) -> Tensor:
-    """N(0, 1) of the shape (N, …) of `like`, of each seed its own."""
+    """Draw noise from N(0, 1) in the shape (N, …) of `like`. Sample i depends only on seed i."""
     drawn = [torch.randn(like.shape[1:], generator=generator) for generator in generators_of(seeds)]
     return torch.stack(drawn).to(like.device)
 
 
 def pixels_at_once(device: torch.device, batch_size: int) -> int:
-    """How many pixels of images or outputs go through a network together."""
-    if batch_size > 1 and device.type == 'cpu':   # which loses a fifth of its time to fresh memory for larger layers
+    """Return how many pixels of images or outputs to process together."""
+    if batch_size > 1 and device.type == 'cpu':   # allocating memory for larger batches takes a fifth of the time
         return 2 * PIXELS_A_PLACE
-    return max(PIXELS_AT_ONCE, batch_size * PIXELS_A_PLACE)   # 1: as test.py, to the last digit
+    return max(PIXELS_AT_ONCE, batch_size * PIXELS_A_PLACE)   # with batch size 1, bit-identical to test.py
 
 
 class Translator:
-    """Content from the source domain's generator, style and image from the target domain's.
+    """Translates images with the content encoder of the source domain and the decoder of the target domain.
 
-    `source_gen` keeps only its content encoder; `target_gen` keeps its decoder, style encoder and MLP.
+    `source_gen` contains only the content encoder; `target_gen` contains the decoder, the style encoder and the MLP.
 
     Args:
-        config: as `config.load_config` returns it.
-        checkpoint: a gen_*.pt; both its generators are held strictly against the config.
-        a2b: from domain A to B, else from B to A.
-        trainer: of `methods.METHODS`.
-        device: where the networks go.
-        precision: fp32, tf32 or bf16; that of 32-bit products is set for the whole process.
-        compile: compile encoder and decoder at their first call, and again where sizes begin to differ.
-        encoder_noise: let UNIT's outputs differ by the noise of its posterior, as in training (the paper's table 1
-            draws its diversity from that); the seeds of the noise are its styles then.
+        config: a config returned by `config.load_config`.
+        checkpoint: path of a gen_*.pt. Both of its generators must match the config exactly.
+        a2b: translate from domain A to B if true, from B to A otherwise.
+        trainer: a key of `methods.METHODS`.
+        device: device of the networks.
+        precision: fp32, tf32 or bf16. The precision of 32-bit products is set for the whole process.
+        compile: compile encoder and decoder at their first call, and again when image sizes start to vary.
+        encoder_noise: add the noise of UNIT's posterior, as in training, so that an input has several outputs (table 1
+            of the paper measures UNIT's diversity this way). The seeds of the noise then take the role of styles.
 
     Raises:
-        BadInput: a checkpoint that cannot be read or does not fit the config, or an option that the method has not.
+        BadInput: the checkpoint cannot be read or does not match the config, or the method does not support an option.
     """
     source_gen: Any
     target_gen: Any
@@ -106,9 +108,9 @@ class Translator:
     def __init__(self, config: dict, checkpoint: str, a2b: bool, trainer: str, device: torch.device,
                  precision: str = 'fp32', compile: bool = False, encoder_noise: bool = False):
         if encoder_noise and trainer != 'UNIT':
-            raise BadInput(f'--encoder_noise: is for UNIT, {trainer} has none; leave it out')
+            raise BadInput(f'--encoder_noise: only UNIT supports it, not {trainer}; leave it out')
         if encoder_noise and compile:
-            raise BadInput('--encoder_noise: is drawn seed by seed, which cannot be compiled; leave --compile out')
+            raise BadInput('--encoder_noise: cannot be compiled; leave out --compile')
         with without_weights():
             networks = self.networks(config, trainer)
         states = read_networks(checkpoint, networks, '--checkpoint')
@@ -116,7 +118,7 @@ class Translator:
         self.encoder_noise = encoder_noise
         self.source, self.target = ('a', 'b') if a2b else ('b', 'a')
         self.multiple = 2 ** config['gen']['n_downsample']
-        self.smallest = max(4, 2 * self.multiple)   # less cannot be padded by reflection inside the networks
+        self.smallest = max(4, 2 * self.multiple)   # reflection padding inside the networks requires this size
         self._place(networks, states)
         set_precision(precision)
         self.compile = compile
@@ -125,17 +127,17 @@ class Translator:
 
     @staticmethod
     def networks(config: dict, trainer: str) -> dict[str, nn.Module]:
-        """The networks of a gen_*.pt by their names there, fresh."""
+        """Build the networks of a gen_*.pt, with the keys of that file."""
         Generator = {'MUNIT': AdaINGen, 'UNIT': VAEGen}[trainer]
         return {name: Generator(config[f'input_dim_{name}'], config['gen']) for name in 'ab'}
 
     @staticmethod
     def initial(config: dict) -> Callable[[nn.Module], None]:
-        """For `Module.apply`: the weights that training starts from."""
+        """Return a function for `Module.apply` that sets the initial weights of training."""
         return init_weights(config['init'])
 
     def _place(self, networks: dict[str, nn.Module], states: dict[str, dict[str, Tensor]]) -> None:
-        """Keep of the networks what this direction needs, with its weights."""
+        """Load the weights of the parts that this direction uses, and remove the other parts."""
         content_encoder, rest = {'MUNIT': ('enc_content', ('enc_style', 'dec', 'mlp')),
                                  'UNIT': ('enc', ('dec',))}[self.trainer]
         self.source_gen = place(networks[self.source], (content_encoder,), states[self.source], self.device)
@@ -146,11 +148,11 @@ class Translator:
             self._decode = lambda hiddens, seeds: decode(hiddens + noise_of(seeds, hiddens))
 
     def output_format(self, wanted: str | None, default: str = '') -> str:
-        """The ending, without its dot, of files for the outputs: `wanted`, the default, or npy where neither can hold
-        as many channels.
+        """Return the extension, without dot, of output files: `wanted` or `default`, or npy if there are other than 1
+        or 3 channels and `wanted` is None.
 
         Raises:
-            BadInput: --format asks for one that cannot.
+            BadInput: the format given with --format cannot store the channels of the outputs.
         """
         channels = self.config[f'input_dim_{self.target}']
         if wanted and not can_hold(f'.{wanted}', channels):
@@ -160,19 +162,19 @@ class Translator:
 
     @property
     def samples(self) -> bool:
-        """Whether an input has several outputs."""
+        """Whether an input can have several different outputs."""
         return self.trainer == 'MUNIT' or self.encoder_noise
 
     @property
     def style_length(self) -> int:
-        """How many numbers a style code has, where the method has such."""
+        """Length of a style code, if the method has style codes."""
         return self.config['gen']['style_dim']
 
     def read(self, path: str, domain: str, new_size: int | None = None) -> Tensor:
-        """The image at `path` as domain 'a' or 'b' wants it: (1, C, H, W) in [-1, 1].
+        """Read an image of domain 'a' or 'b' as a tensor (1, C, H, W) with values in [-1, 1].
 
         Args:
-            new_size: what the shorter side is resized to; None for the config's, 0 to keep the file's size.
+            new_size: length to which the shorter side is resized; None uses the config's, 0 keeps the size.
 
         Raises:
             BadInput: the file cannot be read.
@@ -180,11 +182,10 @@ class Translator:
         return read_tensor(path, self.config, domain, transform_of(self.config, domain, new_size))[None]
 
     def draw_styles(self, *n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Styles from the prior N(0, 1): (*n, style_dim, 1, 1). Of methods without styles, what stands for them: what
-        lets outputs differ, noise and seeds.
+        """Draw style codes (*n, style_dim, 1, 1) from the prior N(0, 1), or seeds (*n, 1, 1, 1) with `encoder_noise`.
 
         Args:
-            generator: where they are drawn from, on the CPU; None for PyTorch's own.
+            generator: random number generator on the CPU; None uses PyTorch's default generator.
         """
         if self.encoder_noise:
             return draw_seeds(*n, generator=generator)
@@ -192,38 +193,40 @@ class Translator:
 
     @torch.inference_mode()
     def encode_style(self, image: Tensor) -> Tensor:
-        """The style code (1, style_dim, 1, 1) of an image (1, C, H, W) of the target domain, of any size."""
+        """Encode an image (1, C, H, W) of the target domain, of any size, to a style code (1, style_dim, 1, 1)."""
         smallest = 2 ** STYLE_HALVINGS
         image = pad_to(image.to(self.device), max(smallest, image.shape[2]), max(smallest, image.shape[3]))
         return self._run(self.target_gen.enc_style, image).float()
 
     def translate(self, image: Tensor, styles: Tensor | None = None) -> Tensor:
-        """Translate one image (1, C, H, W) of any size, with each of `styles` (n, style_dim, 1, 1).
+        """Translate one image (1, C, H, W) of any size with each of the styles (n, style_dim, 1, 1).
 
-        Sizes that the networks cannot halve evenly are padded by reflection and cropped back.
+        If a side is not a multiple of the downsampling factor, the image is padded by reflection, and the output is
+        cropped.
 
         Returns:
-            Images of the target domain (n, C, H, W) in [-1, 1]; n is 1 where there are no styles, as for UNIT.
+            Images of the target domain (n, C, H, W) in [-1, 1]; n is 1 if `styles` is None, as for UNIT.
         """
         return self.translate_batch(image, styles)[0]
 
     @torch.inference_mode()
     def translate_batch(self, images: Tensor, styles: Tensor | None = None,
                         pixels_at_once: int = PIXELS_AT_ONCE) -> Tensor:
-        """Translate images (N, C, H, W) of one size, any, each with several styles: as `translate` does one by one.
+        """Translate images (N, C, H, W), which have the same arbitrary size, each with S styles.
 
         Args:
-            images: in [-1, 1], on any device.
-            styles: (S, style_dim, 1, 1) for all images, or (N, S, style_dim, 1, 1), for each its own; None where
+            images: images with values in [-1, 1], on any device.
+            styles: styles of all images (S, style_dim, 1, 1), or of each image (N, S, style_dim, 1, 1). None if
                 `samples` is false.
-            pixels_at_once: what bounds the memory: no more go through a network together, a single image apart.
+            pixels_at_once: limits memory: images and outputs are processed in groups of at most this many pixels, but
+                at least one at a time.
 
         Returns:
-            Images of the target domain (N, S, C, H, W) in [-1, 1], 32-bit, on the networks' device; S is 1 without
-            styles.
+            Images of the target domain (N, S, C, H, W) in [-1, 1], 32-bit, on the device of the networks. S is 1 if
+            `styles` is None.
 
         Raises:
-            ValueError: styles for another number of images.
+            ValueError: `styles` is for another number of images.
         """
         n, _, height, width = images.shape
         images = images.to(self.device, non_blocking=images.is_pinned())
@@ -250,7 +253,7 @@ class Translator:
             if not (self.compile and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
             raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); '
-                           f'leave it out, or install what compiles for {self.device.type}') from None
+                           f'leave it out, or install a compiler for {self.device.type}') from None
 
     def _padded(self, length: int) -> int:
         return max(self.smallest, -(-length // self.multiple) * self.multiple)
@@ -258,9 +261,9 @@ class Translator:
 
 @contextlib.contextmanager
 def without_weights() -> Iterator[None]:
-    """Networks built inside have parameters on the meta device, which are neither filled nor take memory.
+    """A context in which networks are built with parameters on the meta device, which saves memory and initialisation.
 
-    Unlike `torch.device('meta')`, it leaves buffers real: not all of them are in checkpoints.
+    Unlike with `torch.device('meta')`, buffers are allocated, because some of them are not saved in checkpoints.
     """
     def emptied(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
         if parameter is None:
@@ -275,10 +278,10 @@ def without_weights() -> Iterator[None]:
 
 
 def place(network: nn.Module, parts: Sequence[str], state: dict[str, Tensor], device: torch.device) -> nn.Module:
-    """Keep the children `parts` of a network alone, and bring them to the device with their weights, copied once."""
+    """Remove all children of a network except `parts`, and load the weights of these directly to the device."""
     for name in [name for name, _ in network.named_children() if name not in parts]:
         delattr(network, name)
-    # Not empty_like: of a tensor on the meta device, it imports half a second of algebra.
+    # empty_like is not used: for a tensor on the meta device it imports a large library, which takes half a second.
     weights = {key: torch.empty(own.shape, dtype=own.dtype, device=device).copy_(state[key])
                for key, own in network.state_dict().items()}
     network.load_state_dict(weights, assign=True)
@@ -286,7 +289,8 @@ def place(network: nn.Module, parts: Sequence[str], state: dict[str, Tensor], de
 
 
 def pad_to(image: Tensor, height: int, width: int) -> Tensor:
-    """The image (N, C, H, W) grown at its lower right: reflected, or its edge repeated if it is too small."""
+    """Pad images (N, C, H, W) at the bottom and right by reflection, or with the border pixels if they are too small.
+    """
     down, right = height - image.shape[2], width - image.shape[3]
     if not (down or right):
         return image

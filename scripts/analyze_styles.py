@@ -1,17 +1,17 @@
-"""The style space, read: encode the styles of a folder, and write what they are.
+"""Encode the styles of the images in a folder and analyse their distribution.
 
     python scripts/analyze_styles.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --style_folder datasets/edges2shoes/trainB --input inputs/edges2shoes_edge.jpg --output_folder outputs/styles
 
-    styles.json       mean and deviation of each number of the codes, which training draws towards N(0, 1), and the
-                      principal components: direction, variance, share of the whole variance
-    components.png    each component swept from -2 to 2 of its deviations about the mean, all else as the mean has it:
-                      a row a component, with each input as content
-    map.png           the plane of the first two components, small pictures where their styles are (dots where there is
-                      no room), and circles one and two deviations about the mean of N(0, 1), as far as they are near
-    map.json          the same for programs: a point (x, y) of the plane is the code mean + x·axes[0] + y·axes[1]
+    styles.json       mean and standard deviation of each dimension of the style codes, which training pulls towards
+                      N(0, 1), and their principal components: direction, variance, fraction of the total variance
+    components.png    each input translated with styles that vary along one component, from -2 to 2 standard deviations
+                      from the mean; one row per component
+    map.png           the plane of the first two components, with a thumbnail of each image at its style (a dot if
+                      thumbnails would overlap), and circles at one and two standard deviations of N(0, 1)
+    map.json          the same data for programs: the point (x, y) is the style code mean + x·axes[0] + y·axes[1]
 
-An image that cannot be read is named, the others are taken, and the exit status is 2.
+If an image cannot be read, it is reported and skipped, and the exit status is 2.
 """
 import sys
 
@@ -28,9 +28,10 @@ from utils import write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = DirectionParser('Encode the styles of a folder, and write what they are.')
+    parser = DirectionParser('Encode the styles of the images in a folder and analyse their distribution.')
     parser.add_argument('--style_folder', required=True, help='images of the target domain, searched recursively')
-    parser.add_argument('--input', required=True, nargs='+', help='images to translate while a component is swept')
+    parser.add_argument('--input', required=True, nargs='+',
+                        help='images to translate with styles along each component')
     add_new_size(parser)
     return parser.parse_args(argv)
 
@@ -38,7 +39,7 @@ def parse_arguments(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> int:
     opts = parse_arguments(argv)
     if not METHODS[opts.trainer].guided:
-        raise BadInput(f'--trainer {opts.trainer}: encodes no styles; MUNIT and BicycleGAN do')
+        raise BadInput(f'--trainer {opts.trainer}: has no style encoder; use MUNIT or BicycleGAN')
     with naming('--style_folder'):
         paths = list_folder(opts.style_folder)
     translator = open_translator(opts)
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         contents = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
     read, codes = encode_all(translator, paths, opts.new_size)
     if len(read) < 2:
-        raise BadInput(f'--style_folder {shown(opts.style_folder)}: {len(read)} readable image, a variance wants two')
+        raise BadInput(f'--style_folder {shown(opts.style_folder)}: {len(read)} readable image; at least two '
+                       f'are required')
     space = measure(codes)
     folder = make_folder(opts.output_folder, '--output_folder')
     written = [folder / name for name in ('styles.json', 'components.png', 'map.json', 'map.png')]
@@ -68,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_table(summary: dict) -> None:
-    """The figures of `describe_space` for the screen."""
+    """Print the statistics that `describe_space` returns."""
     chance = summary['by_chance']
     print(f'{summary["images"]} styles; of N(0, 1), means would be 0 ± {chance["mean"]:.2g} and deviations 1 ± '
           f'{chance["deviation"]:.2g}')

@@ -1,9 +1,10 @@
-"""Draw a dirty twin of a test set: the same pictures under the same names, with specks, gaps, smudges, second lines.
+"""Write a corrupted copy of a test set: the same images and names, with specks, gaps, smudges and double lines.
 
     python scripts/draw_dirty_twin.py --input datasets/demo_drawn_128/testA --output datasets/demo_drawn_128_dirty/testA
 
-The dirt is that of `dirt.py`, which `dirty: a` in a config trains against; that of a picture depends on --seed and the
-picture's place alone. `evaluate.py --dirty_root datasets/demo_drawn_128_dirty` measures what becomes of such inputs.
+The corruptions are those of `core/corruptions.py`, which `dirty: a` in a config applies during training. The corruption
+of an image depends only on --seed and the position of the image in the folder. `evaluate.py --dirty_root
+datasets/demo_drawn_128_dirty` measures translations of such inputs.
 """
 
 import _root  # noqa: F401
@@ -20,9 +21,9 @@ from utils import to_bytes, to_picture, write_output
 
 def parse_arguments(argv: list[str] | None = None):
     parser = OneLineParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--input', required=True, help='a folder of pictures')
-    parser.add_argument('--output', required=True, help='where the dirty ones go')
-    parser.add_argument('--seed', type=at_least(0), default=0, help='of the dirt')
+    parser.add_argument('--input', required=True, help='folder of images')
+    parser.add_argument('--output', required=True, help='folder for the corrupted images')
+    parser.add_argument('--seed', type=at_least(0), default=0, help='random seed of the corruptions')
     return parser.parse_args(argv)
 
 

@@ -1,9 +1,10 @@
-"""Measure a model that turns outlines into photographs of objects on white, on a test set of pairs (same file names).
+"""Evaluate a model that translates outlines to photographs on white, with a test set of pairs (same file names).
 
     python scripts/evaluate_photos.py --config configs/edges2shirts_folder.yaml --checkpoint models/edges2shirts.pt
 
-Prints a table and writes OUTPUT_FOLDER/photo_metrics.json. `extras/metrics/photo_metrics.py` defines every metric. The
-outlines and photographs of the config's data_root serve as inputs and examples; an example never belongs to its input.
+Prints a table and writes OUTPUT_FOLDER/photo_metrics.json. `extras/metrics/photo_metrics.py` defines the metrics. The
+outlines of the config's data_root are the inputs and the photographs are the examples of styles. The example for an
+input is never the photograph of the same object.
 """
 import json
 from importlib.util import find_spec
@@ -26,11 +27,11 @@ REPORT = 'photo_metrics.json'
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = DirectionParser('Measure a model of outlines and photographs on white.',
+    parser = DirectionParser('Evaluate a model that translates outlines to photographs on white.',
                              output_folder='outputs/photo_metrics')
-    parser.add_argument('--num_inputs', type=at_least(4), default=100, help='outlines at most')
-    parser.add_argument('--num_style', type=at_least(2), default=6, help='sampled outputs of each')
-    add_seed(parser, 0, 'of the sampled styles and of the examples')
+    parser.add_argument('--num_inputs', type=at_least(4), default=100, help='maximum number of outlines')
+    parser.add_argument('--num_style', type=at_least(2), default=6, help='number of sampled outputs per outline')
+    add_seed(parser, 0, 'random seed of the sampled styles and the choice of examples')
     return parser.parse_args(argv)
 
 
@@ -47,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     outlines, photographs = ({path.stem: path for path in paths} for paths in test_sets)
     names = sorted(outlines.keys() & photographs.keys())[:opts.num_inputs]
     if len(names) < 4:
-        raise BadInput(f'--config {opts.config}: its test set has {len(names)} pairs of the same name; 4 are needed')
+        raise BadInput(f'--config {opts.config}: its test set has {len(names)} pairs with the same '
+                       f'name; at least 4 are required')
     generator = torch.Generator().manual_seed(opts.seed)
     shift = 1 + int(torch.randint(len(names) - 1, (), generator=generator))
     seen = {key: [] for key in ('guided', 'random', 'kept', 'kept by real pairs', 'diversity', 'broken', 'real',
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(opts, seen: dict[str, list], inputs: int) -> None:
-    """Print the table, and write it as JSON."""
+    """Print the table of metrics and write it as JSON."""
     mean = {key: float(np.mean(values)) for key, values in seen.items() if key not in ('real', 'found')}
     half = len(seen['real']) // 2
     among_real = metrics.coverage(seen['real'][half:], seen['real'][:half])

@@ -1,8 +1,9 @@
-"""Write a gen_*.pt with half-precision numbers: half the size, and read by every command as it was.
+"""Convert a gen_*.pt to half precision, which halves its size. All commands can read the result.
 
     python scripts/halve_checkpoint.py --input outputs/NAME/checkpoints/gen_00100000.pt --output models/NAME.pt
 
-Networks compute with 32-bit numbers of what is read. For shipping; keep the whole file to continue training.
+The weights are converted back to 32-bit numbers when they are read. Half-precision files are meant for distribution;
+keep the original file to continue training.
 """
 from pathlib import Path
 
@@ -23,8 +24,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--output', required=True, help='the file to write')
     opts = parser.parse_args(argv)
     if is_safetensors(opts.output):
-        raise BadInput(f'--output {shown(opts.output)}: the file would be one of PyTorch; call it .pt, and then '
-                       f'export_onnx.py --format safetensors')
+        raise BadInput(f'--output {shown(opts.output)}: this command writes PyTorch files; use the extension .pt, '
+                       f'and then export_onnx.py --format safetensors')
     refuse_overwriting([Path(opts.output)], [opts.input], '--output')
     named = f'--input {shown(opts.input)}'
     content, done = unwrap_any(load_file(opts.input, '--input'))
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     halved = {name: {key: value.half() if value.dtype == torch.float32 else value for key, value in state.items()}
               for name, state in content.items()}
     if not all(value.isfinite().all() for state in halved.values() for value in state.values()):
-        raise BadInput(f'{named}: has weights beyond 65504, more than half precision holds')
+        raise BadInput(f'{named}: has weights above 65504, the largest number in half precision')
     output = Path(opts.output)
     make_folder(output.parent, '--output')
     put_file(halved, output, '--output')

@@ -1,4 +1,4 @@
-"""Walk through styles: from one to another, or contents × styles as a grid.
+"""Interpolate between two styles, or show contents × styles as a grid.
 
     python scripts/interpolate_styles.py --config configs/edges2shoes_folder.yaml \\
         --checkpoint gen_01000000.pt --a2b 1 --input inputs/edges2shoes_edge.jpg \\
@@ -7,18 +7,18 @@
     python scripts/interpolate_styles.py … --input inputs/edges2shoes_edge*.jpg \\
         --grid inputs/edges2shoes_shoe*.jpg 1 2 styles.txt
 
-A style is a seed (a whole number: the style that `test.py --num_style 1 --seed S` samples), a picture of the target
-domain, a code as numbers ("0.3,-1.2,…"), or a .txt file of codes as --save_styles writes it.
+A style is given as a seed (a whole number S, for the style that `test.py --num_style 1 --seed S` samples), an image of
+the target domain, a style code ("0.3,-1.2,…"), or a .txt file of style codes written by --save_styles.
 
---interpolate follows the arc between two codes at an even pace. Sampled codes have all about one length, which stays
-along the arc. Encoded ones differ in length: it goes in a straight line from the one's to the other's (`codes.slerp`).
-Written are walk.png (the inputs at the left, the ends on top, at most twelve of the steps), and walk.webp, walk.gif and
-walk.mp4, which go there and back; several inputs stand side by side.
+--interpolate uses spherical linear interpolation: the direction of the code moves along the great circle at constant
+speed, and its length changes linearly (`engine.style_codes.slerp`). It writes walk.png, with the inputs on the left,
+both styles at the top and at most twelve steps, and the animations walk.webp, walk.gif and walk.mp4, which play
+forwards and then backwards and show several inputs side by side.
 
---grid writes grid.png: a row an input, which stands at its left; a column a style, whose picture, seed or number stands
-on top.
+--grid writes grid.png, with a row for each input, shown on the left, and a column for each style, labelled at the top
+with its image, seed or number.
 
-styles.txt holds the codes of the steps, or of the columns, for --style_code of test.py and test_batch.py.
+Both write styles.txt, the codes of the steps or columns, for --style_code of test.py and test_batch.py.
 """
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +42,14 @@ SHEET_STEPS = 12
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = DirectionParser('Walk through styles: from one to another, or contents × styles as a grid. A style is a '
-                             'seed, a picture, a code "0.3,-1.2,…", or a .txt file of codes.')
+    parser = DirectionParser('Interpolate between two styles, or show contents × styles as a grid. A style is given as '
+                             'a seed, an image, a style code "0.3,-1.2,…", or a .txt file of codes.')
     parser.add_argument('--input', required=True, nargs='+', help='the images to translate')
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument('--interpolate', nargs=2, metavar=('A', 'B'), help='the styles where the walk begins and ends')
+    what.add_argument('--interpolate', nargs=2, metavar=('A', 'B'), help='the first and the last style')
     what.add_argument('--grid', nargs='+', metavar='STYLE', help='the styles of the columns')
-    parser.add_argument('--steps', type=at_least(2, 1000), default=24, help='outputs on the walk, both ends included')
-    parser.add_argument('--fps', type=at_least(1, 60), default=12, help='steps a second in the animations')
+    parser.add_argument('--steps', type=at_least(2, 1000), default=24, help='number of outputs, including both ends')
+    parser.add_argument('--fps', type=at_least(1, 60), default=12, help='steps per second in the animations')
     add_new_size(parser)
     return parser.parse_args(argv)
 
@@ -57,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None):
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if not METHODS[opts.trainer].guided:
-        raise BadInput(f'--trainer {opts.trainer}: has no style codes to walk through; MUNIT and BicycleGAN have')
+        raise BadInput(f'--trainer {opts.trainer}: has no style codes; use MUNIT or BicycleGAN')
     translator = open_translator(opts)
     with naming('--input'):
         images = [translator.read(path, translator.source, opts.new_size) for path in opts.input]
@@ -78,27 +78,29 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_end(given: str, translator: Translator, new_size: int | None = None) -> Style:
-    """The one style at an end of the walk. Errors as for `find_styles`, and BadInput for a file of several codes."""
+    """Return the style of an end of the interpolation. Raises the errors of `find_styles`, and BadInput if the file
+    contains several codes.
+    """
     styles = find_styles(given, translator, '--interpolate', new_size)
     if len(styles) > 1:
-        raise BadInput(f'--interpolate {shown(given)}: holds {len(styles)} codes, an end of the walk is one; give its '
-                       f'numbers, or a file of it alone')
+        raise BadInput(f'--interpolate {shown(given)}: contains {len(styles)} codes, but one is required; give its '
+                       f'numbers, or a file with one code')
     return styles[0]
 
 
 def translate_each(translator: Translator, images: Sequence[Tensor], codes: Tensor) -> list[list[Image.Image]]:
-    """For each image (1, C, H, W) a row of the image and its outputs, one a code."""
+    """Return for each image (1, C, H, W) a row: the image and its outputs, one per code."""
     return [to_images(image) + to_images(translator.translate(image, codes)) for image in images]
 
 
 def margin_of(style: Style) -> Image.Image | str:
-    """What labels a style in the margin of a sheet."""
+    """Return the label of a style in the margin of a sheet."""
     return style.margin if isinstance(style.margin, str) else to_images(style.margin[None])[0]
 
 
 def write_walk(translator: Translator, images: Sequence[Tensor], first: Style, last: Style, folder: Path, steps: int,
                fps: int) -> tuple[list[str], list[str]]:
-    """Write the way from one style to another. Returns and errors as for `write_animations`."""
+    """Write the interpolation between two styles. See `write_animations` for the result and errors."""
     codes = torch.cat([slerp(first.code, last.code, i / (steps - 1)) for i in range(steps)])
     rows = translate_each(translator, images, codes)
     kept = sorted({round(i * (steps - 1) / (min(steps, SHEET_STEPS) - 1)) for i in range(min(steps, SHEET_STEPS))})
@@ -112,7 +114,7 @@ def write_walk(translator: Translator, images: Sequence[Tensor], first: Style, l
 
 
 def write_grid(translator: Translator, images: Sequence[Tensor], styles: Sequence[Style], folder: Path) -> list[str]:
-    """Write contents × styles, and the codes of the columns; the names of the files."""
+    """Write the grid of contents × styles and the codes of its columns. Returns the names of the files."""
     codes = torch.cat([style.code for style in styles])
     rows = translate_each(translator, images, codes)
     write_output(sheet([[None, *map(margin_of, styles)], *rows]), folder / 'grid.png')

@@ -1,9 +1,9 @@
-"""Lay images out as a sheet, a row at a time: inputs, the outputs of a folder that test.py wrote, anything.
+"""Combine images into one sheet, row by row, for example inputs and the outputs that test.py wrote to a folder.
 
     python scripts/make_sheet.py --output sheet.png --row inputs/edges2shoes_edge.jpg outputs/demo/shoe_sampled \\
         --row inputs/edges2shoes_shoe.jpg outputs/demo/shoe_to_edge
 
-An image is one cell; a folder is a cell for each of its output*.jpg.
+An image fills one cell; for a folder, each of its output*.jpg fills a cell.
 """
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ LARGEST_CELL = 4096
 
 
 def cells_of(items: list[str]) -> list[Path]:
-    """The images of a row: files as they are, folders as their outputs in order."""
+    """Return the image files of a row. A folder is replaced by the outputs in it, in order."""
     cells = []
     for item in map(Path, items):
         cells += sorted(item.glob('output*.jpg')) if item.is_dir() else [item]
@@ -29,15 +29,16 @@ def cells_of(items: list[str]) -> list[Path]:
 
 
 def make_sheet(rows: list[list[Path]], cell: int) -> Image.Image:
-    """Rows of images, each fitted into a cell of `cell` pixels, on white."""
+    """Arrange rows of images on white, each scaled to fit into a square cell with a side of `cell` pixels."""
     return sheet([[ImageOps.pad(read_image(path, 3), (cell, cell), Image.Resampling.BICUBIC, color='white')
                    for path in row] for row in rows], (cell, cell))
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = OneLineParser(description='Lay images out as a sheet.')
-    parser.add_argument('--output', required=True, help='the picture to write')
-    parser.add_argument('--row', nargs='+', action='append', required=True, help='images, and folders of test.py')
+    parser = OneLineParser(description='Combine images into one sheet.')
+    parser.add_argument('--output', required=True, help='image file to write')
+    parser.add_argument('--row', nargs='+', action='append', required=True,
+                        help='images of a row, and output folders of test.py')
     parser.add_argument('--cell', type=int, default=128, help='size of a cell in pixels')
     opts = parser.parse_args(argv)
     if not 1 <= opts.cell <= LARGEST_CELL:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     except BadInput as error:
         print(f'make_sheet.py: {error}', file=sys.stderr)
         return 2
-    except (OSError, ValueError) as error:   # a folder that is not there, an ending that says no format
+    except (OSError, ValueError) as error:   # a missing folder or an unknown file format
         why = getattr(error, 'strerror', None) or f'{error}; end the name with .png or .jpg'
         print(f'make_sheet.py: --output {shown(opts.output)}: {why}', file=sys.stderr)
         return 2

@@ -1,17 +1,18 @@
-"""Rewrite a checkpoint so that the styles of images are spread as those that are sampled: with mean 0 and variance 1.
+"""Rewrite a checkpoint so that encoded styles have mean 0 and covariance I, as sampled styles have.
 
     python scripts/match_styles.py --config configs/NAME.yaml --checkpoint outputs/NAME/checkpoints/gen_00100000.pt \\
         --output models/NAME.pt
 
-MUNIT wants the encoded styles s' of a domain's images to be distributed as the prior N(0, 1) (paper, section 3.2).
-After short trainings on few images they are not: some directions of the style code are hardly used, and what is sampled
-there is a style that no image has. A style code lies between two linear layers: the last of the style encoder, and the
-first of the MLP. With mean m and covariance C of the styles of a domain's training images, this script makes them
+In MUNIT the encoded styles s' of a domain's images should be distributed as the prior N(0, I) (paper, section 3.2).
+After short training on few images they are not: some directions of the style code are hardly used, and styles sampled
+there correspond to no image. A style code is the output of a linear layer, the last one of the style encoder, and the
+input of another, the first one of the MLP. With the mean m and the covariance C of the styles of a domain's training
+images, this script changes the two layers to
 
     encoder: s' -> T (s' - m),  T = C^(-1/2)        MLP: the inverse before its first layer
 
-so that reconstructions and translations in the style of an image stay what they were, and sampled styles N(0, 1) are
-spread as those of images. Not in the original; an option for what is trained already.
+Reconstructions and translations in the style of an image do not change, and styles sampled from N(0, I) have the same
+mean and covariance as encoded styles. This is not part of the original. It is applied to trained models.
 """
 import argparse
 from pathlib import Path
@@ -29,23 +30,23 @@ from engine.cli import Parser, run_command
 from engine.translator import open_translator
 from extras.styles.style_space import encode_all
 
-ENCODER, MLP = 'enc_style.model', 'mlp.model.0.fc'   # of the keys of the two layers
-LEAST_VARIANCE = 1e-4   # of a direction: what is used less carries nothing, and stays as unused
+ENCODER, MLP = 'enc_style.model', 'mlp.model.0.fc'   # the keys of the two layers contain these
+LEAST_VARIANCE = 1e-4   # directions with less variance are considered unused and are not changed
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = Parser('Rewrite a checkpoint so that the styles of images are spread as those that are sampled.',
+    parser = Parser('Rewrite a checkpoint so that encoded styles have mean 0 and covariance I, as sampled styles have.',
                     config_required=False)
-    parser.add_argument('--checkpoint', required=True, help='a gen_XXXXXXXX.pt or ema_XXXXXXXX.pt')
-    parser.add_argument('--output', required=True, help='the checkpoint to write, of the same form')
-    parser.add_argument('--data_root', help="the training images, in the config's place")
+    parser.add_argument('--checkpoint', required=True, help='gen_XXXXXXXX.pt or ema_XXXXXXXX.pt')
+    parser.add_argument('--output', required=True, help='the checkpoint to write, in the same format')
+    parser.add_argument('--data_root', help='folder of the training images (default: that of the config)')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
     if opts.trainer != 'MUNIT':
-        raise BadInput(f'--trainer {opts.trainer}: has no style encoder with a prior; MUNIT has')
+        raise BadInput(f'--trainer {opts.trainer}: has no style encoder with a prior; use MUNIT')
     refuse_overwriting([Path(opts.output)], given_files(opts), '--output')
     content, _ = unwrap_any(load_file(opts.checkpoint, '--checkpoint'))
     for a2b in (1, 0):
@@ -59,10 +60,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def styles_of_images(opts: argparse.Namespace, a2b: int) -> tuple[str, Tensor]:
-    """The target domain of a direction, and the styles (N, style_dim) of its training images.
+    """Return the target domain of a direction, and the styles (N, style_dim) of its training images.
 
     Raises:
-        BadInput: there are too few images for a covariance.
+        BadInput: there are too few images to estimate the covariance.
     """
     opts.a2b = a2b
     translator = open_translator(opts)
@@ -76,14 +77,14 @@ def styles_of_images(opts: argparse.Namespace, a2b: int) -> tuple[str, Tensor]:
 
 
 def moments(codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean m (n) of styles (N, n), and the roots C^(-1/2) and C^(1/2) of their covariance (n, n)."""
+    """Return the mean m (n,) of styles (N, n), and the roots C^(-1/2) and C^(1/2) (n, n) of their covariance."""
     variances, directions = torch.linalg.eigh(torch.cov(codes.T))
     deviations = variances.clamp(min=LEAST_VARIANCE).sqrt()
     return codes.mean(0), (directions / deviations) @ directions.T, (directions * deviations) @ directions.T
 
 
 def matched(generator: dict[str, Tensor], mean: Tensor, inverse_root: Tensor, root: Tensor) -> dict[str, Tensor]:
-    """A generator's state_dict whose style code has other coordinates, in which the mean is 0 and the covariance 1."""
+    """Return the state_dict of a generator whose encoded styles have mean 0 and covariance I."""
     last = max((key for key in generator if key.startswith(ENCODER) and key.endswith('.weight')),
                key=lambda key: int(key.removeprefix(f'{ENCODER}.').split('.')[0])).removesuffix('.weight')
     weight, bias = generator[f'{last}.weight'].double(), generator[f'{last}.bias'].double()

@@ -1,4 +1,4 @@
-"""Write the page of a finished, copied or earlier run again.
+"""Rebuild the page of a finished, copied or earlier run.
 
     python scripts/rebuild_run_page.py outputs/NAME --logs logs/NAME
 """
@@ -16,16 +16,16 @@ from engine.run_page.page import WAYS, Curves, as_script, find_pictures, page_of
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = OneLineParser(description='Write the page of a finished, copied or earlier run again.')
-    parser.add_argument('folder', type=Path, help="the run's folder, outputs/NAME")
-    parser.add_argument('--logs', type=Path, help="its folder of TensorBoard's files, logs/NAME, for the curves "
-                        '(default: the curves that the page has)')
-    parser.add_argument('--rows', nargs='+', help='what the rows of a picture show, where the page does not say it')
+    parser = OneLineParser(description='Rebuild the page of a finished, copied or earlier run.')
+    parser.add_argument('folder', type=Path, help='folder of the run, outputs/NAME')
+    parser.add_argument('--logs', type=Path, help='folder of its TensorBoard files, logs/NAME, for the curves '
+                        '(default: keep the curves of the page)')
+    parser.add_argument('--rows', nargs='+', help='names of the rows of sample images, if the page has none')
     opts = parser.parse_args(argv)
     if not (opts.folder / 'images').is_dir():
-        raise BadInput(f'{shown(opts.folder)}: no folder of a run, which has its pictures in images/')
+        raise BadInput(f'{shown(opts.folder)}: not the folder of a run; give outputs/NAME, which contains images/')
     if opts.logs is not None and not any(opts.logs.glob('events.out.tfevents.*')):
-        raise BadInput(f"--logs {shown(opts.logs)}: holds none of TensorBoard's files")
+        raise BadInput(f"--logs {shown(opts.logs)}: contains no TensorBoard files")
     data = {**_found(opts.folder), **(read_data(opts.folder) or {}), 'pictures': find_pictures(opts.folder)}
     if opts.rows:
         data['kinds'] = opts.rows
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _found(folder: Path) -> dict[str, Any]:
-    """What the folder of a run says of it that was made before there was a run.js."""
+    """Read facts about a run from the page of a version that did not write run.js."""
     page = folder / 'index.html'
     text = page.read_text(encoding='utf-8', errors='replace') if page.exists() else ''
     rows = re.search(r'<p>The rows of a picture: (.*?)\. The page', text)

@@ -1,10 +1,10 @@
-"""Cut images that hold a pair side by side into two folders: left halves to A, right halves to B.
+"""Split images that show a pair side by side into two folders: left halves to A, right halves to B.
 
     python scripts/split_pairs.py --input datasets/edges2shoes/train \
         --output_a datasets/edges2shoes/trainA --output_b datasets/edges2shoes/trainB
 
-Reads the images of --input and writes NAME.jpg into both output folders. Pairs whose halves are there already are
-skipped, so an interrupted run can be started again. Exit status 2, and one line, if any pair cannot be read.
+Reads the images in --input and writes NAME.jpg to both output folders. Pairs whose halves exist are skipped, so an
+interrupted run can be continued. If a pair cannot be read, the exit status is 2.
 """
 
 import functools
@@ -23,7 +23,7 @@ from core.streams import run
 
 
 def split_pair(path, output_a, output_b, quality):
-    """Write both halves of one pair. Returns None, or what is wrong with it."""
+    """Write both halves of a pair. Returns an error message, or None."""
     half_a, half_b = (folder / f'{path.stem}.jpg' for folder in (output_a, output_b))
     if half_a.exists() and half_b.exists():
         return None
@@ -33,29 +33,29 @@ def split_pair(path, output_a, output_b, quality):
         return str(error)
     half = pair.width // 2
     if half == 0:
-        return f'{path} is {pair.width} pixel wide: no pair fits into it'
-    # Both halves get the same size: of an odd width, the column in the middle goes to neither.
+        return f'{path} is {pair.width} pixel wide, which is too narrow for a pair'
+    # Both halves have the same size; if the width is odd, the middle column is dropped.
     save(pair.crop((0, 0, half, pair.height)), half_a, quality)
     save(pair.crop((pair.width - half, 0, pair.width, pair.height)), half_b, quality)
     return None
 
 
 def without_colour(image):
-    """An RGB image as grey where all its pixels are."""
+    """Convert an RGB image to a grey one if all its pixels are grey."""
     red, green, blue = (band.tobytes() for band in image.split())
     return image.getchannel('R') if red == green == blue else image
 
 
 def save(image, path, quality):
-    """Under its name only once it is whole, so that what exists can be trusted on the next run."""
+    """Save an image atomically, so that existing files are complete and can be skipped in the next run."""
     part = path.with_name(path.name + '.part')
-    # Without chroma subsampling: the second compression shall cost as little as it can.
+    # Chroma subsampling is disabled to lose as little quality as possible in the second compression.
     image.save(part, 'JPEG', quality=quality, subsampling=0)
     os.replace(part, path)
 
 
 def find_pairs(folder):
-    """The images of a folder by name. Two that would be written to the same file are an error."""
+    """Return the images of a folder by stem. Raises ValueError if two would be written to the same file."""
     pairs = {}
     for path in list_folder(folder, recursive=False):
         if path.stem in pairs:
@@ -65,13 +65,13 @@ def find_pairs(folder):
 
 
 def parse_args(argv=None):
-    parser = OneLineParser(description='Cut side-by-side pairs into two folders.')
+    parser = OneLineParser(description='Split side-by-side pairs into two folders.')
     parser.add_argument('--input', type=Path, required=True, help='folder of pairs: A on the left, B on the right')
     parser.add_argument('--output_a', type=Path, required=True, help='folder for the left halves')
     parser.add_argument('--output_b', type=Path, required=True, help='folder for the right halves')
     parser.add_argument('--quality', type=int, default=95, help='JPEG quality, 1 to 100 (default %(default)s)')
     parser.add_argument('--num_workers', type=int, default=min(8, os.cpu_count() or 1),
-                        help='processes that cut at the same time (default here: %(default)s)')
+                        help='number of parallel processes (default on this machine: %(default)s)')
     return parser.parse_args(argv)
 
 
@@ -79,7 +79,7 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         if not 1 <= args.quality <= 100:
-            raise ValueError(f'--quality {args.quality}: must lie between 1 and 100')
+            raise ValueError(f'--quality {args.quality}: must be from 1 to 100')
         if args.num_workers < 1:
             raise ValueError(f'--num_workers {args.num_workers}: must be 1 or more')
         if not args.input.is_dir():
@@ -100,7 +100,7 @@ def main(argv=None):
 
     print(f'Splitting {len(pairs)} pairs of {args.input} into {args.output_a} and {args.output_b}')
     split = functools.partial(split_pair, output_a=args.output_a, output_b=args.output_b, quality=args.quality)
-    # disable=None shows the bar on a terminal only: a log file keeps one line.
+    # disable=None shows the progress bar only on a terminal, not in a log file.
     bar = functools.partial(tqdm, total=len(pairs), unit='pair', disable=None)
     try:
         if args.num_workers == 1:

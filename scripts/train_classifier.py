@@ -1,11 +1,11 @@
-"""Train the classifier that IS and CIS look through, on a folder that has a folder of pictures for each class.
+"""Train the classifier for the metrics IS and CIS on a folder that contains a folder of images for each class.
 
     python scripts/train_classifier.py --data datasets/animals/classes_b --output models/classes_b.pt
     python scripts/train_classifier.py --data datasets/animals/classes_b --output models/classes_b.pt \\
         --network inception --weights inception_v3_google-0cc3c7bd.pth --size 256
 
-Then evaluate.py and test_batch.py take it as --inception_b (or --inception_a). Pictures of drawn data have no class
-folders; their true factors name the classes: --data datasets/D/testB --factors datasets/D/factors_test.json.
+Pass the result to evaluate.py and test_batch.py as --inception_b (or --inception_a). Drawn data sets have no class
+folders; use their ground-truth factors as classes: --data datasets/D/testB --factors datasets/D/factors_test.json.
 """
 import argparse
 import json
@@ -31,26 +31,27 @@ from extras.metrics.deep_metrics import TORCHVISION_INCEPTION, Missing, class_pr
 from utils import to_bytes, to_picture
 
 LEARNING_RATE = {'small': 1e-3, 'inception': 1e-4}
-CACHE_BYTES = 2 ** 30   # of resized pictures that are kept in memory
+CACHE_BYTES = 2 ** 30   # size of the cache of resized images
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = OneLineParser(description='Train the classifier that IS and CIS look through.',
+    parser = OneLineParser(description='Train the classifier for the metrics IS and CIS.',
                            formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--data', required=True, help='a folder of class folders')
-    parser.add_argument('--factors', default='', help='factors_test.json of the pictures in --data, instead of folders')
-    parser.add_argument('--label', default='pattern', help='what of --factors is the class: pattern, family or object')
+    parser.add_argument('--factors', default='', help='factors_test.json of the images in --data, in place of folders')
+    parser.add_argument('--label', default='pattern', help='the factor to use as class: pattern, family or object')
     parser.add_argument('--output', required=True, help='the state_dict to write')
     parser.add_argument('--network', default='small', choices=tuple(LEARNING_RATE),
-                        help="small: for small pictures and few of them; inception: torchvision's Inception-v3")
-    parser.add_argument('--weights', default='', help=f'what Inception-v3 starts from: {TORCHVISION_INCEPTION.name} '
-                                                      f'(empty: the cache of torch.hub)')
+                        help="small: for few small images; inception: torchvision's Inception-v3")
+    parser.add_argument('--weights', default='', help=f'initial weights of Inception-v3: {TORCHVISION_INCEPTION.name} '
+                                                      f'(empty: from the cache of torch.hub)')
     parser.add_argument('--size', type=at_least(SMALLEST_PICTURE, LARGEST_PICTURE), default=64,
-                        help='resolution of the pictures that it will judge, as new_size in their config')
-    parser.add_argument('--epochs', type=at_least(1), default=30, help='rounds over the pictures')
-    parser.add_argument('--batch_size', type=at_least(2), default=32, help='pictures in an iteration')
-    parser.add_argument('--held_out', type=float, default=0.2, help='share of each class that measures the accuracy')
-    parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0, help='of split, weights and order')
+                        help='resolution of the images to classify, the same as new_size in their config')
+    parser.add_argument('--epochs', type=at_least(1), default=30, help='number of epochs')
+    parser.add_argument('--batch_size', type=at_least(2), default=32, help='images per iteration')
+    parser.add_argument('--held_out', type=float, default=0.2, help='fraction of each class for measuring the accuracy')
+    parser.add_argument('--seed', type=at_least(0, 2 ** 32 - 1), default=0,
+                        help='random seed of the split, the weights and the order')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N or mps')
     opts = parser.parse_args(argv)
     if not 0 < opts.held_out < 1:
@@ -78,20 +79,20 @@ def main(argv: list[str] | None = None) -> None:
     commonest = labels[len(train):].bincount().max().item() / len(held_out)
     put_file({key: value.cpu() for key, value in network.state_dict().items()}, output, '--output')
     print(f'{len(classes)} classes: {", ".join(classes)}')
-    print(f'accuracy on {len(held_out)} held-out pictures: {accuracy:.4f} (always the commonest class: '
+    print(f'accuracy on {len(held_out)} held-out pictures: {accuracy:.4f} (always predicting the most frequent class: '
           f'{commonest:.4f}), trained on {len(train)}')
     print(f'wrote {output}')
 
 
 def classes_by_folder(data: str) -> dict[str, list[Path]]:
-    """The pictures of each class folder, by its name."""
+    """Return the images of each class folder by its name."""
     if not os.path.isdir(data):
         raise BadInput(f'--data {shown(data)}: no such folder')
     return {folder.name: list_folder(folder) for folder in subfolders(data)}
 
 
 def classes_by_factors(opts: argparse.Namespace) -> dict[str, list[Path]]:
-    """The pictures of each class, where a factors_test.json names their classes."""
+    """Return the images of each class, with the classes given in a factors_test.json."""
     try:
         entries = json.loads(Path(opts.factors).read_text(encoding='utf-8'))
         of_name = {entry['file']: entry[opts.label] for entry in entries}
@@ -111,13 +112,13 @@ def classes_by_factors(opts: argparse.Namespace) -> dict[str, list[Path]]:
 
 
 def split(classes: dict[str, list[Path]], share: float, seed: int) -> tuple[list, list]:
-    """(path, label) of the pictures to train on, and of the share of each class that is held out, at least one."""
+    """Return pairs (path, label) for training, and for a held-out fraction of each class with at least one image."""
     if len(classes) < 2:
         raise BadInput(f'--data: {len(classes)} classes are too few; a folder of pictures for each of at least two')
     train, held_out, generator = [], [], torch.Generator().manual_seed(seed)
     for label, (name, paths) in enumerate(classes.items()):
         if len(paths) < 2:
-            raise BadInput(f'--data: the class {shown(name)} has {len(paths)} pictures; at least two are wanted')
+            raise BadInput(f'--data: the class {shown(name)} has {len(paths)} images; at least two are required')
         order = torch.randperm(len(paths), generator=generator).tolist()
         kept = min(len(paths) - 1, max(1, round(share * len(paths))))
         held_out += [(paths[i], label) for i in order[:kept]]
@@ -126,10 +127,10 @@ def split(classes: dict[str, list[Path]], share: float, seed: int) -> tuple[list
 
 
 def make_network(opts: argparse.Namespace, num_classes: int) -> nn.Module:
-    """The network before training.
+    """Build the network with its initial weights.
 
     Raises:
-        BadInput: Inception's weights are not there, or are another network's.
+        BadInput: the weights of Inception-v3 are missing, or are those of another network.
     """
     if opts.network == 'small':
         return SmallClassifier(num_classes, opts.size)

@@ -1,4 +1,4 @@
-"""Translate a picture with what export_onnx.py wrote: numpy and onnxruntime compute, PyTorch is not imported.
+"""Translate an image with files from export_onnx.py, using only numpy, Pillow and onnxruntime, without PyTorch.
 
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png
     python scripts/use_onnx.py outputs/onnx/a2b.onnx inputs/edges2shoes_edge.jpg shoe.png --style_code=1,0,0,0,0,0,0,-1
@@ -21,7 +21,7 @@ from core.image_reading import read_image
 
 
 def run(model: onnxruntime.InferenceSession, pixels: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
-    """What a file of export_onnx.py makes of pixels (H, W, C), 0 to 255, and of a style code (1, n) if it takes one."""
+    """Run an exported network on pixels (H, W, C) from 0 to 255, and a style code (1, n) if the network takes one."""
     step = int(model.get_modelmeta().custom_metadata_map['sides_multiple_of'])
     height, width, _ = pixels.shape
     pixels = np.pad(pixels, ((0, -height % step), (0, -width % step), (0, 0)), 'reflect') / 127.5 - 1
@@ -35,13 +35,13 @@ def run(model: onnxruntime.InferenceSession, pixels: np.ndarray, code: np.ndarra
 
 
 def load(path: str) -> onnxruntime.InferenceSession:
-    """A file of export_onnx.py."""
+    """Load a file written by export_onnx.py."""
     return onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
 
 
 def read(path: str, model: onnxruntime.InferenceSession) -> np.ndarray:
-    """A picture's pixels (H, W, C), 0 to 255, of the channels and the size that the model was trained with."""
-    shorter = int(model.get_modelmeta().custom_metadata_map['shorter_side'])   # 0: pictures keep their size
+    """Read an image as pixels (H, W, C) from 0 to 255, with the channels and size that the model was trained with."""
+    shorter = int(model.get_modelmeta().custom_metadata_map['shorter_side'])   # 0: keep the size
     image = read_image(path, model.get_inputs()[0].shape[1], new_size=shorter)
     if shorter:
         image = image.resize([shorter * side // min(image.size) for side in image.size], Image.Resampling.BILINEAR)
@@ -50,12 +50,12 @@ def read(path: str, model: onnxruntime.InferenceSession) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description='Translate a picture with ONNX files.')
+    parser = argparse.ArgumentParser(description='Translate an image with ONNX files.')
     parser.add_argument('model', help='an a2b.onnx')
     parser.add_argument('input', help='the picture')
-    parser.add_argument('output', help='where its translation goes')
-    parser.add_argument('--style_code', default='', help='the numbers of a style; otherwise one is drawn')
-    parser.add_argument('--style', nargs=2, metavar=('STYLE_B.onnx', 'PICTURE'), help='take the style of a picture')
+    parser.add_argument('output', help='path of the translation')
+    parser.add_argument('--style_code', default='', help='style code as numbers; sampled if not given')
+    parser.add_argument('--style', nargs=2, metavar=('STYLE_B.onnx', 'PICTURE'), help='use the style of an image')
     opts = parser.parse_args(argv)
     refuse_overwriting([Path(opts.output)], [opts.model, opts.input, *(opts.style or ())], 'output')
     model, code = load(opts.model), None
@@ -72,5 +72,5 @@ def main(argv: list[str] | None = None) -> None:
 if __name__ == '__main__':
     try:
         main()
-    except Exception as error:   # onnxruntime's and Pillow's have no common name
+    except Exception as error:   # errors of onnxruntime and Pillow have no common base class
         sys.exit(f'use_onnx.py: {" ".join(str(error).split())}')

@@ -10,7 +10,7 @@ from _root import ROOT
 
 from core.errors import OneLineParser
 from engine.cli import run_command
-from engine.config_keys import GIVEN_ELSEWHERE, LIST_KEYS, REQUIRED, Key, Schema
+from engine.config_keys import LIST_KEYS, NO_DEFAULT, REQUIRED, Key, Schema
 from engine.methods import METHODS, schema_of
 
 PAGE = ROOT / 'docs' / 'configuration.md'
@@ -128,7 +128,7 @@ def default(key: Key) -> str:
     """The default of a key, in words."""
     if key.default is REQUIRED:
         return 'required' + (f' for {", ".join(key.trainers)}' if key.trainers else '')
-    if key.default is GIVEN_ELSEWHERE or isinstance(key.default, dict):
+    if key.default is NO_DEFAULT or isinstance(key.default, dict):
         return '–'
     return f'`{str(key.default).lower() if isinstance(key.default, bool) else key.default}`'
 

@@ -618,7 +618,7 @@ def test_several_processes_are_refused(runs, monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setattr('core.distributed.leave', lambda status: None)
     line = refusal(capsys, train_command.main, '--config', runs['CycleGAN']['config'], '--trainer', 'CycleGAN')
-    assert 'trains in one process' in line
+    assert 'does not support distributed training' in line
 
 
 # -- translating ----------------------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def test_a_missing_key_of_a_section_is_named_with_it(section, keys):
     ({'init': 'he'}, "init: 'he' is not one of gaussian, kaiming, xavier, orthogonal, default"),
     ({'lr_policy': 'cosine'}, "lr_policy: 'cosine' is not one of step, constant"),
     ({'input_dim_a': 0}, 'input_dim_a: 0 is not'),
-    ({'gen': 64}, 'gen: 64 is not a section of its own'),
+    ({'gen': 64}, 'gen: 64 is not a section with keys'),
     ({'gen': {**config()['gen'], 'activ': 'gelu'}}, "gen.activ: 'gelu' is not one of relu"),
     ({'dis': {**config()['dis'], 'norm': 'adain'}}, "dis.norm: 'adain' is not one of none, bn, in, ln, sn"),
     ({'dis': {**config()['dis'], 'gan_type': 'wgan'}}, "dis.gan_type: 'wgan' is not one of lsgan, nsgan"),
@@ -136,9 +136,9 @@ def test_sizes_are_checked_despite_unrelated_faults():
 
 
 def test_the_trainers_need_different_keys():
-    named = 'docs/configuration.md says what it may be'
-    assert faults('UNIT') == [f'recon_kl_w: missing (needed by --trainer UNIT); {named}',
-                              f'recon_kl_cyc_w: missing (needed by --trainer UNIT); {named}']
+    named = 'docs/configuration.md lists the allowed values'
+    assert faults('UNIT') == [f'recon_kl_w: missing (required by --trainer UNIT); {named}',
+                              f'recon_kl_cyc_w: missing (required by --trainer UNIT); {named}']
     unit = {'recon_kl_w': 0.01, 'recon_kl_cyc_w': 0.01, 'recon_s_w': None, 'recon_c_w': None, 'recon_h_w': 0,
             'gen': {key: value for key, value in config()['gen'].items() if key not in ('mlp_dim', 'style_dim')}}
     assert faults('UNIT', **unit) == []

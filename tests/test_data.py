@@ -370,7 +370,7 @@ def test_batches_do_not_depend_on_workers_cache_or_the_global_generator(tmp_path
 def test_a_cache_keeps_what_fits(tmp_path):
     dataset = augmented_set(tmp_path, 'ram')
     height, width = dataset.transform.resize(Image.fromarray(RAMP)).size[::-1]
-    dataset.room = 2 * 3 * height * width + 1
+    dataset.cache_bytes_left = 2 * 3 * height * width + 1
     for i in range(3):
         dataset[i]
     assert sorted(dataset.cache) == [0, 1]

@@ -366,7 +366,7 @@ def test_the_classifiers_script_refuses_in_one_line(tmp_path, capsys, changes, w
     assert not (tmp_path / 'out.pt').exists()
 
 
-@pytest.mark.parametrize('counts, words', [((3,), '1 classes are too few'), ((3, 1), 'the class b has 1 pictures')])
+@pytest.mark.parametrize('counts, words', [((3,), '1 classes are too few'), ((3, 1), 'the class b has 1 images')])
 def test_classes_must_be_two_with_two_pictures_each(tmp_path, capsys, counts, words):
     for name, count in zip('ab', counts, strict=False):
         (tmp_path / name).mkdir()

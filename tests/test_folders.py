@@ -130,7 +130,7 @@ def test_without_test_images_some_training_images_are_held_out(tmp_path, capsys,
     config = mode(tmp_path, two_folders(tmp_path))
     train, test = (find_images(config, split, 'a') for split in ('train', 'test'))
     assert len(test) == 2 and len(train) == 38 and not set(train) & set(test)
-    assert 'there is none; instead, 2 of the 40 training images of A are test images' in capsys.readouterr().err
+    assert 'not found; 2 of the 40 training images of A are used as test images' in capsys.readouterr().err
     assert names(test) == names(find_images(config, 'test', 'b'))   # the same in every run, and pairs stay pairs
     assert len(find_images({**config, 'test_share': 0.25}, 'test', 'b')) == 10
     assert check_config(dict(config), data=True) == [] and fault_of(config, 'train') == ''
@@ -146,7 +146,7 @@ def test_with_test_images_no_training_images_are_held_out(tmp_path):
 def test_a_single_image_is_trained_on_and_shown(tmp_path, capsys):
     config = two_folders(tmp_path, 1)
     assert find_images(config, 'train', 'a') == find_images(config, 'test', 'a')
-    assert 'testA: there is none; the only training image of A is the test image as well' in capsys.readouterr().err
+    assert 'testA: not found; the only training image of A is also the test image' in capsys.readouterr().err
 
 
 def test_test_folders_can_be_required(tmp_path):
@@ -193,8 +193,8 @@ def test_an_image_without_room_for_the_crop_is_named(tmp_path, listed):
         config = {**lists_of(tmp_path), **LANDSCAPE, 'test_share': 0.01}
     line, = check_config(config, data=True)
     assert line == (f'crop_image_width: 128 is larger than {tmp_path}/trainB/1.png, 96×64 pixels (width × height) with '
-                    f'its shorter side resized to 64 (1 of {2 if listed else 3} images looked at are too small); set '
-                    f'it to 96 or less, set resize: fit, raise new_size to 86 or more, or take such images out')
+                    f'its shorter side resized to 64 (1 of {2 if listed else 3} sampled images are too small); set '
+                    f'it to 96 or less, set resize: fit, raise new_size to 86 or more, or remove such images')
 
 
 def test_crops_are_looked_at_only_where_the_sizes_are_known(tmp_path):

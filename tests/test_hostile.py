@@ -535,9 +535,9 @@ def test_the_bound_of_pixels_is_a_flag_of_all_commands():
 
 
 @pytest.mark.parametrize('name, words', [
-    ('', 'an empty text'), ('file', 'cannot be made a folder'), ('file/below', 'cannot be made a folder'),
+    ('', 'must not be empty'), ('file', 'cannot be created'), ('file/below', 'cannot be created'),
     ('a\0b', 'null'), ('new/a\0b', 'null'), ('x' * 300, 'too long'), ('new/deeper/' + 'x' * 300, 'too long'),
-    ('/proc/none', 'cannot be made'), ('/proc', 'cannot be written'), ('/dev/null', 'cannot be made'),
+    ('/proc/none', 'cannot be created'), ('/proc', 'cannot be written'), ('/dev/null', 'cannot be created'),
     ('new\nline/file\0', 'null')])
 def test_an_output_folder_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, features
 
 from core.errors import BadInput
 from core.image_reading import read_header, read_image, read_image_bytes
-from data import describe_images, reading_of
+from data import describe_images, read_options
 
 # Display P3: its primaries and white to XYZ of D65, and sRGB's back; both have sRGB's curve.
 P3_TO_XYZ = np.array([[0.48657095, 0.26566769, 0.19821729], [0.22897456, 0.69173852, 0.07928691],
@@ -202,14 +202,15 @@ def test_the_start_says_the_range_that_was_found(tmp_path, numbers, kind):
     paths = sorted(tmp_path.iterdir())
     line = describe_images('trainB', paths, 1)
     assert f'channels {kind} read as 1, values 0 to 4095' in line and 'value_range_b: [0, 4095]' in line
-    assert ('outside 0 to 1, so such files are not read' if kind == 'float' else 'of 0 to 65535, which is dark') in line
+    assert ('outside 0 to 1, so such files cannot be read'
+            if kind == 'float' else 'of 0 to 65535, which is dark') in line
     assert 'values 0 to 4095 (value_range_b: 0 to 5000 become' in describe_images('trainB', paths, 1, [0, 5000])
 
 
 def test_the_config_says_how_a_domain_is_read():
     config = {'input_dim_a': 1, 'input_dim_b': 3, 'value_range_b': [0, 9], 'max_image_pixels': 100}
-    assert reading_of(config, 'b') == {'channels': 3, 'value_range': [0, 9], 'max_pixels': 100}
-    assert reading_of(config, 'a')['value_range'] is None
+    assert read_options(config, 'b') == {'channels': 3, 'value_range': [0, 9], 'max_pixels': 100}
+    assert read_options(config, 'a')['value_range'] is None
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------

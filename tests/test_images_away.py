@@ -115,7 +115,7 @@ def test_a_run_waits_for_its_images(root, tmp_path_factory, num_workers):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert 'trainA: none of its 5 images can be reached; waiting for them, up to 600 s (data_timeout)' in err
-    assert 'the images are back after' in err
+    assert 'the images are available again after' in err
     assert 'waiting for them' in (one / 'outputs/tiny/run.js').read_text()
     done = train(write_config(two, root, max_iter=100, snapshot_save_iter=1000, num_workers=0), two)
     assert done.returncode == 0, done.stderr

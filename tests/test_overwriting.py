@@ -123,7 +123,7 @@ def test_inputs_that_name_no_images_are_refused(model, tmp_path, capsys):
                          ([tmp_path / 'in/*.tif'], 'no file matches this pattern'),
                          ([tmp_path / 'su*', tmp_path / 'in/su*'], 'no file matches'),
                          ([tmp_path / 'in/su*'], 'only folders match'),
-                         ([tmp_path / 'in/0.png', tmp_path / 'in/sub/0.png'], '2 images are called 0')):
+                         ([tmp_path / 'in/0.png', tmp_path / 'in/sub/0.png'], '2 images have the name 0')):
         line = complaint(capsys, test_command.main, *flags(model, output_folder=tmp_path / 'out'), '--input', *given)
         assert line.startswith('--input') and words in line
     assert not (tmp_path / 'out').exists()
@@ -169,7 +169,7 @@ def test_the_format_of_outputs_can_be_chosen(model, tmp_path, form):
 def test_subfolders_are_kept_where_asked_for_and_same_names_need_that(model, tmp_path, capsys):
     save_noise(model['inputs'] / 'sub' / 'deep' / '0.png', seed=5)
     batch = flags(model, input_folder=model['inputs'], output_folder=tmp_path / 'out', num_style=2, num_workers=0)
-    assert '2 images are called 0.png' in complaint(capsys, test_batch_command.main, *batch)
+    assert '2 images have the name 0.png' in complaint(capsys, test_batch_command.main, *batch)
     test_batch_command.main([*batch, '--keep_folders', '--output_only'])
     for folder in ('out_00', 'out_01'):
         found = {str(path.relative_to(tmp_path / folder)) for path in (tmp_path / folder).rglob('*') if path.is_file()}
@@ -177,4 +177,4 @@ def test_subfolders_are_kept_where_asked_for_and_same_names_need_that(model, tmp
     assert (tmp_path / 'out_00/0.png').read_bytes() != (tmp_path / 'out_00/sub/deep/0.png').read_bytes()
     shutil.copyfile(model['inputs'] / '0.png', model['inputs'] / '0.bmp')
     line = complaint(capsys, test_batch_command.main, *batch, '--keep_folders', '--format', 'png')
-    assert '2 images are called 0.png' in line
+    assert '2 images have the name 0.png' in line

@@ -87,7 +87,7 @@ def test_the_command_writes_what_it_prints(tmp_path, capsys):
     for path in (root / 'testA').iterdir():
         if path.stem != '0':
             path.unlink()
-    assert '4 are needed' in complaint(capsys, evaluate_photos.main, *given)
+    assert 'at least 4 are required' in complaint(capsys, evaluate_photos.main, *given)
 
 
 def test_a_missing_package_is_one_line(capsys, monkeypatch):

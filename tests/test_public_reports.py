@@ -164,9 +164,9 @@ def test_windows_line_ends_a_mark_and_0_are_no_traps(tmp_path):
 
 @pytest.mark.parametrize('folders, given, words', [
     (['trainA', 'trainB'], 'trainA', 'the folder above it does'),
-    (['train/cat', 'train/dog', 'val'], '.', 'it should hold trainA and trainB, .*; it holds train, val$'),
-    (['traina', 'trainb'], '.', 'it holds traina, trainb$'),
-    ([], '.', 'it holds no folders$'),
+    (['train/cat', 'train/dog', 'val'], '.', 'it must contain trainA and trainB, .*; it contains train, val$'),
+    (['traina', 'trainb'], '.', 'it contains traina, trainb$'),
+    ([], '.', 'it contains no folders$'),
 ])
 def test_another_layout_of_data_is_named(tmp_path, folders, given, words):
     for name in folders:

@@ -311,7 +311,7 @@ def test_the_benchmarks_for_a_gpu_run_at_tiny_sizes_on_a_cpu(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} >= {
         'devices.json', 'speed-batch-1.json', 'speed-batch-16.json', 'translation.json', 'profile.txt',
         'training-cuda_graphs.txt', 'training-no-cuda_graphs.txt'}
-    assert 'cuda_graphs: without effect here' in (tmp_path / 'training-cuda_graphs.txt').read_text()
+    assert 'cuda_graphs: has no effect here' in (tmp_path / 'training-cuda_graphs.txt').read_text()
     assert 'without effect' not in (tmp_path / 'training-no-cuda_graphs.txt').read_text()
 
 

@@ -57,8 +57,8 @@ def test_all_files_of_an_earlier_run_are_moved_aside_together(data, tmp_path, ca
     capsys.readouterr()
     assert train(tmp_path, data, max_iter=1) == 0
     assert capsys.readouterr().err.splitlines()[0] == (
-        f'{folder} held an earlier run up to step 3: its snapshots, pictures, config, page and log are now in '
-        f'{folder}/earlier_1; --resume would have continued it')
+        f'{folder} contained an earlier run up to step 3: its snapshots, pictures, config, page and log were moved '
+        f'to {folder}/earlier_1; use --resume to continue a run instead')
     aside = hashes(folder / 'earlier_1')
     assert {name: value for name, value in aside.items() if not name.startswith('logs/')} == {
         name: value for name, value in before.items() if name != 'mine.txt'}
@@ -80,7 +80,7 @@ def test_pictures_without_a_run_are_moved_aside_too(data, tmp_path, capsys):
     for path in (folder / 'checkpoints').iterdir():
         path.unlink()
     assert train(tmp_path, data, max_iter=1) == 0
-    assert f'{folder} held an earlier run: its snapshots' in capsys.readouterr().err
+    assert f'{folder} contained an earlier run: its snapshots' in capsys.readouterr().err
     assert (folder / 'earlier_1/images/gen_a2b_test_00000002.jpg').exists()
 
 
@@ -124,8 +124,8 @@ def test_files_that_cannot_be_moved_aside_are_one_line(data, tmp_path, capsys, m
 
     monkeypatch.setattr(shutil, 'move', refused)   # of the log, after the rest
     line = complaint(capsys, train_command.main, *words(tmp_path, tmp_path / 'tiny.yaml'))
-    assert line == (f'--output_path: what an earlier run left in {tmp_path}/outputs/tiny cannot be put aside into '
-                    f'earlier_1 (Permission denied); move it, or give another folder')
+    assert line == (f'--output_path: the files of an earlier run in {tmp_path}/outputs/tiny cannot be moved to '
+                    f'earlier_1 (Permission denied); move them, or give another folder')
     assert hashes(tmp_path / 'outputs/tiny') == before
 
 
@@ -147,7 +147,7 @@ def test_changes_of_the_config_are_reported(data, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('content, words', [
-    ('lr: [', 'the config so far, cannot be compared'), ('', 'the config so far, cannot be compared'), (None, '')])
+    ('lr: [', 'cannot compare the config with'), ('', 'cannot compare the config with'), (None, '')])
 def test_a_damaged_or_missing_copy_of_the_config_does_not_stop_the_run(data, tmp_path, capsys, content, words):
     assert train(tmp_path, data) == 0
     kept = tmp_path / 'outputs/tiny/config.yaml'
@@ -168,7 +168,7 @@ def test_resuming_a_finished_run_says_that_nothing_is_left_to_do(data, tmp_path,
     capsys.readouterr()
     assert train(tmp_path, data, '--resume', f'--max_iter={max_iter}', max_iter=3) == 0
     out, err = capsys.readouterr()
-    assert (f'{tmp_path}/outputs/tiny is at step 3, and max_iter is {max_iter}: nothing is to do; to continue, raise '
+    assert (f'{tmp_path}/outputs/tiny is at step 3, and max_iter is {max_iter}: nothing to do; to continue, raise '
             f'max_iter') in out
     assert ', iterations' not in out and '/?' not in err
     if max_iter < 3:

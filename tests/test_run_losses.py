@@ -39,7 +39,7 @@ def test_the_table_gets_a_column_when_a_term_appears(tmp_path):
     with open(table.path, 'a') as file:
         file.write('4,1.0')                    # the run was killed in the middle of a row
     again = LossTable(table.path)
-    again.cut_back(1)
+    again.truncate_after(1)
     assert table.path.read_text() == 'step,a,b\n1,1.5,nan\n' and again.names == ['a', 'b']
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_cannot_be_replaced_is_reported_once_and_the_run_continues(t
     run(write_config(tmp_path, data, image_display_iter=1), tmp_path, at=1, what=block, monkeypatch=monkeypatch)
     assert (tmp_path / 'outputs/tiny/checkpoints/state_00000004.pt').exists()
     lines = [line for line in capfd.readouterr().err.splitlines() if 'cannot be written' in line]
-    assert len(lines) == 1 and name.split('/')[-1] in lines[0] and 'goes on without it' in lines[0]
+    assert len(lines) == 1 and name.split('/')[-1] in lines[0] and 'continues without it' in lines[0]
 
 
 def test_a_snapshot_that_cannot_be_written_ends_the_run_with_4(tmp_path, data, monkeypatch):  # noqa: F811
@@ -104,6 +104,6 @@ def test_a_snapshot_that_cannot_be_written_ends_the_run_with_4(tmp_path, data, m
         shutil.rmtree(folder / 'checkpoints')
         (folder / 'checkpoints').write_text('in the way')
 
-    with pytest.raises(RunEnded, match=r'cannot write .*checkpoints: .*no snapshot is written yet.*--resume') as ended:
+    with pytest.raises(RunEnded, match=r'cannot write .*checkpoints: .*there is no snapshot yet.*--resume') as ended:
         run(write_config(tmp_path, data), tmp_path, at=3, what=block, monkeypatch=monkeypatch)
     assert ended.value.status == 4 and '\n' not in str(ended.value)

@@ -15,7 +15,7 @@ from parity import config_with
 from PIL import Image
 
 from core.errors import BadInput
-from core.tensorboard_log import Log, cut_back, scalars
+from core.tensorboard_log import Log, scalars, truncate_after
 from engine.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow   # they train, most of them in separate processes
@@ -139,7 +139,7 @@ def test_a_run_killed_before_its_first_snapshot_starts_over(uninterrupted, data,
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     resumed = train(config, tmp_path, '--resume')
-    assert 'no whole snapshot there' in resumed.stdout
+    assert 'contains no complete snapshot' in resumed.stdout
     assert_same_run(tmp_path, uninterrupted['MUNIT'], 24)
 
 
@@ -276,7 +276,7 @@ def test_a_full_disk_before_the_first_snapshot_mentions_no_snapshot(data, tmp_pa
     patch = ('def full(*_): raise OSError(28, "No space left on device")\n'
              'snapshots.write_file = full')
     done = train(write_config(tmp_path, data, max_iter=4, num_workers=0), tmp_path, program=broken_train(patch))
-    assert done.returncode == 4 and 'no snapshot is written yet' in done.stderr, done.stderr
+    assert done.returncode == 4 and 'there is no snapshot yet' in done.stderr, done.stderr
 
 
 def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data, tmp_path):
@@ -343,13 +343,13 @@ def test_a_loader_worker_that_dies_is_named_and_what_was_trained_is_saved(data, 
         worker.kill()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
-    assert 'the processes that read images cannot go on: ' in err and 'Traceback' not in err
+    assert 'the processes that read images have failed: ' in err and 'Traceback' not in err
     assert list((tmp_path / 'outputs/tiny/checkpoints').glob('state_*.pt'))
 
 
 # -- TensorBoard ------------------------------------------------------------------------------------------------------
 
-def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
+def test_a_log_is_truncated_after_a_step_and_freed_of_half_records(tmp_path):
     for first in (1, 4):
         log = Log(tmp_path, first - 1)
         for step in range(first, first + 5):
@@ -358,7 +358,7 @@ def test_a_log_is_cut_back_to_a_step_and_freed_of_half_records(tmp_path):
     paths = sorted(tmp_path.iterdir())
     assert len(paths) == 2
     paths[1].write_bytes(paths[1].read_bytes()[:-7])
-    cut_back(tmp_path, 3)
+    truncate_after(tmp_path, 3)
     assert scalars(tmp_path) == [(step, 'loss', step / 2) for step in (1, 2, 3)]
 
 

@@ -107,7 +107,7 @@ def altered(converted, path, **texts):
     ({'config': '{'}, 'not JSON of a config'),
     ({'config': '[]'}, 'not JSON of a config'),
     ({'config': '{}'}, '--config: missing'),
-    ({'method': 'UNIT'}, 'this is of UNIT; use --trainer UNIT'),
+    ({'method': 'UNIT'}, 'made by UNIT; use --trainer UNIT'),
 ])
 def test_an_unusable_header_is_one_line(model, converted, tmp_path, capsys, texts, words):
     path = altered(converted, tmp_path / 'x.safetensors', **texts)
@@ -152,7 +152,7 @@ def test_what_is_missing_is_one_line(model, converted, tmp_path, capsys):
     line = complaint(capsys, test_command.main, *without_config(model, model['checkpoint'], **words))
     assert line.startswith('--config: missing; it may be left out for a .safetensors file')
     line = complaint(capsys, evaluate_command.main, *without_config(model, converted, output_folder=tmp_path / 'out'))
-    assert 'no images are named; give --config' in line
+    assert 'the config names no images; give --config' in line
 
 
 def test_optimizer_states_are_not_converted_and_inputs_not_overwritten(model, converted, tmp_path, capsys):

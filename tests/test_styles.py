@@ -144,7 +144,7 @@ def test_styles_refuses_in_one_line_and_writes_nothing(read, tmp_path, capsys):
     save_noise(tmp_path / 'one' / '0.png')
     for changes, words in (({'style_folder': tmp_path / 'none'}, 'none: no such folder'),
                            ({'style_folder': tmp_path / 'empty'}, 'empty'),
-                           ({'style_folder': tmp_path / 'one'}, 'a variance wants two'),
+                           ({'style_folder': tmp_path / 'one'}, 'at least two are required'),
                            ({'style_folder': model['inputs'], 'input': 'none.png'}, 'none.png')):
         arguments = flags(model, **{'input': model['inputs'] / '0.png', 'output_folder': tmp_path / 'out', **changes})
         assert words in complaint(capsys, analyze_styles.main, *arguments)
@@ -152,5 +152,5 @@ def test_styles_refuses_in_one_line_and_writes_nothing(read, tmp_path, capsys):
     (tmp_path / 'unit.yaml').write_text(yaml.safe_dump(unit))
     arguments = flags({**model, 'config': tmp_path / 'unit.yaml'}, trainer='UNIT', input='x', style_folder='y',
                       output_folder=tmp_path / 'out')
-    assert '--trainer UNIT: encodes no styles' in complaint(capsys, analyze_styles.main, *arguments)
+    assert '--trainer UNIT: has no style encoder' in complaint(capsys, analyze_styles.main, *arguments)
     assert not (tmp_path / 'out').exists()

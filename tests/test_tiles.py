@@ -8,7 +8,7 @@ from tiny import flags, make_model
 import test as test_command
 import test_batch as test_batch_command
 from engine.config import load_config
-from engine.tiles import _spans, translate_in_tiles
+from engine.tiles import _tile_weights, translate_in_tiles
 from engine.translator import make_translator
 
 
@@ -26,7 +26,7 @@ def translator(model):
                                                    (70, 32, 4), (1000, 64, 32)])
 def test_the_weights_of_tiles_sum_to_one_at_every_pixel(length, tile, overlap):
     total, covered = torch.zeros(length), []
-    for start, weights in _spans(length, tile, overlap):
+    for start, weights in _tile_weights(length, tile, overlap):
         assert len(weights) == min(tile, length) and start + len(weights) <= length and weights.min() >= 0
         total[start:start + len(weights)] += weights
         covered.append(start)

@@ -143,7 +143,7 @@ def test_a_failing_tracker_is_reported_once_and_the_run_continues(tmp_path, note
     monkeypatch.setenv('TRACKER_FAILS', '1')
     assert train_command.main(arguments(tmp_path, '--tracker=wandb', '--max_iter=3')) == 0
     err = capsys.readouterr().err
-    assert err.count('tracker wandb: no network; the run goes on without it') == 1
+    assert err.count('tracker wandb: no network; the run continues without it') == 1
     assert sum(what[0] == 'log' for what, _ in noted()) == 1
     assert (tmp_path / 'outputs' / 'run' / 'checkpoints' / 'gen_00000003.pt').exists()
 

@@ -160,7 +160,7 @@ def test_an_animation_that_cannot_be_written_is_one_line_and_leaves_nothing(mode
     (['--interpolate', '1', '2', '--steps', '1'], '--steps'),
     (['--interpolate', '1', 'none.png'], '--interpolate none.png: no such file'),
     (['--interpolate', '1', '1,2'], '--interpolate 1,2: has 2 numbers'),
-    (['--interpolate', '1', 'TWO'], 'holds 2 codes'),
+    (['--interpolate', '1', 'TWO'], 'contains 2 codes'),
     (['--grid', '9' * 40], 'a seed has at most 63 bits'),
     (['--grid', __file__], 'test_walk.py'),
 ])

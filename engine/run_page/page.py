@@ -27,7 +27,7 @@ from PIL import Image
 
 from core.files import replacing
 from core.tensorboard_log import events, scalars_of
-from engine.config_keys import GIVEN_ELSEWHERE, REQUIRED, Key
+from engine.config_keys import NO_DEFAULT, REQUIRED, Key
 from engine.methods import METHODS, schema_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,7 +221,7 @@ def _default_of(trainer: str, name: str) -> Any:
     schema = schema_of(trainer)
     section, _, key = name.rpartition('.')
     found = {'': schema.keys, 'gen': schema.gen, 'dis': schema.dis}[section].get(key, Key(str)).default
-    return None if found in (REQUIRED, GIVEN_ELSEWHERE) else found
+    return None if found in (REQUIRED, NO_DEFAULT) else found
 
 
 @functools.cache

@@ -3,8 +3,8 @@ from functools import partial
 from typing import Any
 
 from engine.config_keys import (
-    GIVEN_ELSEWHERE,
     KEYS,
+    NO_DEFAULT,
     SIZE_KEYS,
     WIDEST,
     Key,
@@ -28,8 +28,8 @@ def baseline_keys(weights: dict[str, float], defaults: dict[str, Any]) -> dict[s
         'init': choice(*INITS, default='gaussian'),
         'init_gain': Key(float, low=0, default=0.02),
         'lr_policy': choice('linear', 'constant', default='linear'),
-        'decay_start': Key(int, low=0, default=GIVEN_ELSEWHERE),   # half of max_iter
-        'decay_end': count(default=GIVEN_ELSEWHERE),              # max_iter
+        'decay_start': Key(int, low=0, default=NO_DEFAULT),   # half of max_iter
+        'decay_end': count(default=NO_DEFAULT),              # max_iter
         # Both are implemented for MUNIT and UNIT only.
         'cuda_graphs': choice(False, default=False),
         'checkpoint_activations': choice(False, default=False)})
@@ -43,7 +43,7 @@ def baseline_keys(weights: dict[str, float], defaults: dict[str, Any]) -> dict[s
 
 
 DROPOUT = Key(float, low=0, high=0.95, default=0.5)
-UNET_GEN = {'dim': count(high=WIDEST, default=64), 'n_downsample': count(high=12, default=GIVEN_ELSEWHERE),
+UNET_GEN = {'dim': count(high=WIDEST, default=64), 'n_downsample': count(high=12, default=NO_DEFAULT),
              'noise_dim': count(high=WIDEST, default=8), 'dropout': DROPOUT}
 CYCLEGAN_WEIGHTS = {'gan_w': 1.0, 'recon_x_cyc_w': 10.0, 'identity_w': 5.0}
 

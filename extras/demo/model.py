@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from core.errors import BadInput, shown
-from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes, reading_of
+from data import MAX_IMAGE_PIXELS, Transform, new_size_of, read_image_bytes, read_options
 from engine.methods import METHODS
 from engine.style_codes import code_text, slerp
 from engine.translator import Translator, make_translator, require_pictures
@@ -243,7 +243,7 @@ class DemoModel:
         if not _is_integer(size) or size not in {*self.sizes(way), new_size_of(self.config, domain)}:
             raise BadInput(f'the size must be one of {", ".join(map(str, self.sizes(way)))}')
         with self.lock:
-            image = read_image_bytes(given, 'this file', **reading_of(self.config, domain), new_size=size)
+            image = read_image_bytes(given, 'this file', **read_options(self.config, domain), new_size=size)
             if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
                 raise BadInput(f'this file: {image.width}×{image.height} pixels; one side may be at most '
                                f'{MAX_ASPECT_RATIO} times the other')

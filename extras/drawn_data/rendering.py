@@ -44,8 +44,8 @@ class LinePainter:
         self.waver = rng.uniform(0.0008, 0.0028)  # amplitude relative to the frame
         self.gaps = rng.uniform(0.2, 1.2)  # expected number of gaps per line of the length of the frame
 
-    def layer(self, part: Part) -> int:
-        """Return the fill of a part, which is white."""
+    def fill(self, part: Part) -> int:
+        """Return the fill colour of a part, which is white."""
         return 255
 
     def contour(self, image: Image.Image, part: Part) -> None:
@@ -90,7 +90,7 @@ class ColourPainter:
             self.body = Image.new('RGB', mask.size, self.body)
             self.body.paste(style.colours['second'], mask=mask)
 
-    def layer(self, part: Part) -> Colour | Image.Image:
+    def fill(self, part: Part) -> Colour | Image.Image:
         """Return the fill of a part: a colour, or an image if the body has a pattern."""
         return self.body if part.role == 'body' else self.style.colours[part.role]
 
@@ -126,7 +126,7 @@ def paint(image: Image.Image, part: Part, painter: LinePainter | ColourPainter) 
         for stroke in part.strokes:
             painter.stroke(image, stroke)
         return
-    fill, mask = painter.layer(part), outline_mask(part.points, painter.scale)
+    fill, mask = painter.fill(part), outline_mask(part.points, painter.scale)
     layer = fill
     if part.strokes or part.parts:
         layer = fill.copy() if isinstance(fill, Image.Image) else Image.new(painter.mode, image.size, fill)
