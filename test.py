@@ -3,8 +3,8 @@
     python test.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --input inputs/edges2shoes_edge.jpg --output_folder outputs/shoe --num_style 10
     python test.py … --style inputs/edges2shoes_shoe.jpg
-    python test.py … --save_styles outputs/shoe/styles.txt     # and with --style_code, again
-    python test.py … --input 'shoes/*.jpg'                     # outputs are called NAME_output000.jpg, ...
+    python test.py … --save_styles outputs/shoe/styles.txt     # save the styles, to use them with --style_code
+    python test.py … --input 'shoes/*.jpg'                     # outputs are named NAME_output000.jpg, ...
 """
 import glob
 import os
@@ -25,10 +25,10 @@ from utils import can_hold, to_picture, to_pixels, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
-    parser = TranslationParser('Translate images, with sampled styles or with that of an example image.', seed=10)
-    parser.add_argument('--input', required=True, nargs='+', help='the image to translate; of several images, or a '
-                        "pattern such as 'shoes/*.jpg', outputs are called NAME_output000.jpg")
-    parser.add_argument('--style', default='', help='an image of the target domain whose style to use')
+    parser = TranslationParser('Translate images, with sampled styles or the style of an example image.', seed=10)
+    parser.add_argument('--input', required=True, nargs='+', help='image to translate; for several images, or a '
+                        "pattern such as 'shoes/*.jpg', outputs are named NAME_output000.jpg")
+    parser.add_argument('--style', default='', help='image of the target domain whose style is used')
     add_code_flags(parser)
     add_tile_flags(parser)
     return parser.parse_args(argv)
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     check_tile_flags(opts, translator)
     with naming('--input'):
         images = [translator.read(path, translator.source, opts.new_size) for path in inputs]
-    # As in the original: the example is resized as the input is, where the config gives each domain a size of its own.
+    # As in the original, the example is resized like the input, even if the config sets a size for each domain.
     size = new_size_of(translator.config, translator.source) if opts.new_size is None else opts.new_size
     with naming('--style'):
         example = translator.read(opts.style, translator.target, size) if opts.style else None
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         if opts.style:
             styles = translator.encode_style(example)
-        else:   # the same for all inputs
+        else:   # the same styles for all inputs
             styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.{ending}' for i in range(len(styles))]
     of_input = [] if opts.output_only else [f'input.{ending_of_input}']
@@ -82,25 +82,25 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_inputs(given: list[str]) -> list[str]:
-    """The files that --input names, patterns expanded.
+    """Return the files given with --input, with patterns expanded.
 
     Raises:
-        BadInput: a folder, a pattern that matches nothing, or two files whose outputs would have the same names.
+        BadInput: a path is a folder, a pattern matches no file, or the outputs of two files would have the same names.
     """
     paths = []
     for path in given:
         if os.path.isdir(path):
-            raise BadInput(f'--input {shown(path)}: is a folder; test_batch.py --input_folder translates one')
+            raise BadInput(f'--input {shown(path)}: is a folder; use test_batch.py --input_folder for folders')
         is_pattern = glob.has_magic(path) and not os.path.exists(path)
         matches = sorted(glob.glob(path, recursive=True)) if is_pattern else [path]
         if re.match('[a-z]+://', path):
-            raise BadInput(f'--input {shown(path)}: an address; download the image first, and give the file')
+            raise BadInput(f'--input {shown(path)}: is a URL; download the image first, and give the file')
         if not matches:
             raise BadInput(f'--input {shown(path)}: no file matches this pattern')
         paths += [match for match in matches if not os.path.isdir(match)]
     paths = list(dict.fromkeys(paths))
     if not paths:
-        raise BadInput(f'--input {shown(given[0])}: only folders match; test_batch.py --input_folder translates one')
+        raise BadInput(f'--input {shown(given[0])}: only folders match; use test_batch.py --input_folder for folders')
     refuse_same_names((Path(path).stem for path in paths), '--input')
     return paths
 

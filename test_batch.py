@@ -3,7 +3,7 @@
     python test_batch.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --input_folder datasets/edges2shoes/testA --output_folder outputs/shoes --num_style 10 --synchronized
 
-Style J's outputs go to outputs/shoes_0J/ under the names of the inputs.
+The outputs with style J are written to outputs/shoes_0J/, with the names of the inputs.
 """
 import argparse
 import contextlib
@@ -29,12 +29,12 @@ from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once, require_pictures
 from utils import can_hold, to_host, to_picture, to_pixels, write_output
 
-BATCHES_HELD = 4             # of images whose sizes differ, while each size waits for more of its own
-WRITES_AHEAD = 8             # for each thread
+BATCHES_HELD = 4             # batches of images that are held until there are enough images of the same size
+WRITES_AHEAD = 8             # pending writes per thread
 
 
 class Input(NamedTuple):
-    """An input: its position among the files, where it lies, its styles (S, style_dim, 1, 1), its (C, H, W)."""
+    """An input: its index, path, styles (S, style_dim, 1, 1), and values (C, H, W) or the error in reading it."""
     position: int
     path: Path
     styles: Tensor | None
@@ -45,18 +45,19 @@ class Input(NamedTuple):
 def parse_arguments(argv: list[str] | None = None):
     parser = TranslationParser('Translate every image of a folder, each with several styles.', seed=1,
                                config='configs/edges2handbags_folder.yaml')
-    parser.add_argument('--input_folder', required=True, help='the images, searched recursively')
+    parser.add_argument('--input_folder', required=True, help='folder of images, searched recursively')
     parser.add_argument('--keep_folders', action='store_true',
-                        help='write the outputs into subfolders as those of the inputs, not all into one folder')
+                        help='write the outputs to the same subfolders as the inputs, instead of to one folder')
     parser.add_argument('--compute_IS', action='store_true', help='print the Inception Score of the outputs')
-    parser.add_argument('--compute_CIS', action='store_true', help='print their Conditional Inception Score')
+    parser.add_argument('--compute_CIS', action='store_true',
+                        help='print the Conditional Inception Score of the outputs')
     parser.add_argument('--inception_a', default='', help='classifier of domain A, for --a2b 0')
     parser.add_argument('--inception_b', default='', help='classifier of domain B, for --a2b 1')
     parser.add_argument('--batch_size', type=at_least(1), default=8,
-                        help='up to so many images of one size are translated together: as many as have no more '
-                             'pixels than so many of 256×256')
+                        help='maximum number of images of one size in a batch; a batch has at most as many pixels as '
+                             'this number of 256×256 images')
     parser.add_argument('--num_workers', type=at_least(0), default=min(8, os.cpu_count() or 1),
-                        help='threads that read images, and as many that write them; 0: all in turn')
+                        help='number of threads that read images, and of threads that write them; 0: use no threads')
     add_code_flags(parser)
     add_tile_flags(parser)
     return parser.parse_args(argv)
@@ -67,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     device = choose_device(opts.device)
     check_code_flags(opts)
     if opts.save_styles and not (opts.synchronized or opts.style_code):
-        raise BadInput(f'--save_styles {opts.save_styles}: each input has styles of its own; add --synchronized, and '
-                       f'the saved codes give the same outputs again')
+        raise BadInput(f'--save_styles {opts.save_styles}: each input has different styles; add --synchronized, so '
+                       f'that the saved codes reproduce the outputs')
     paths = list_images(opts.input_folder)
     inception = load_classifier(opts) if opts.compute_IS or opts.compute_CIS else None
     translator = open_translator(opts, device)
@@ -110,15 +111,15 @@ def main(argv: list[str] | None = None) -> int:
 def translate_all(translator: Translator, paths: Sequence[Path], output_folders: Sequence[Path],
                   opts: argparse.Namespace, inception: nn.Module | None = None,
                   styles: Tensor | None = None) -> tuple[int, list[Tensor]]:
-    """Translate the files and write what comes out; those that cannot be read are named on stderr.
+    """Translate image files and write the outputs. Files that cannot be read are reported on stderr.
 
-    Threads read what comes next and write what is done while the networks compute.
+    Threads read the next images and write outputs while the networks compute.
 
     Args:
-        styles: for all of them, (S, style_dim, 1, 1); None to draw as `opts` says.
+        styles: the styles of all images (S, style_dim, 1, 1), or None to sample styles according to `opts`.
 
     Returns:
-        How many were translated, and the classifier's p(y|x) of their outputs, (S, classes) for each.
+        The number of translated images, and for each image the class probabilities p(y|x) of its outputs (S, classes).
 
     Raises:
         BadInput: an output cannot be written.
@@ -155,7 +156,8 @@ def translate_all(translator: Translator, paths: Sequence[Path], output_folders:
 
 def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Namespace,
                 styles: Tensor | None = None) -> Iterator[Input]:
-    """The files, each with its styles: drawn in their order before any is read, so that broken ones change nothing."""
+    """Yield each file with its styles. Styles are drawn before files are read, so they do not depend on broken files.
+    """
     each_its_own = styles is None and translator.samples and not opts.synchronized
     if styles is None and translator.samples and opts.synchronized:
         styles = translator.draw_styles(opts.num_style)
@@ -166,7 +168,7 @@ def with_styles(translator: Translator, paths: Sequence[Path], opts: argparse.Na
 
 
 def read_image(image: Input, translator: Translator, new_size: int | None) -> Input:
-    """The image with its values, or with the error that reading it gave."""
+    """Read an input. Returns it with its values or with the error."""
     try:
         return image._replace(values=translator.read(image.path, translator.source, new_size)[0])
     except BadInput as error:
@@ -174,7 +176,7 @@ def read_image(image: Input, translator: Translator, new_size: int | None) -> In
 
 
 def readable(images: Iterable[Input], bar: tqdm) -> Iterator[Input]:
-    """Those that could be read; the others are named."""
+    """Yield the inputs that could be read, and report the others."""
     for image in images:
         if image.error is None:
             yield image
@@ -184,9 +186,9 @@ def readable(images: Iterable[Input], bar: tqdm) -> Iterator[Input]:
 
 
 def batches(images: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
-    """Images of one size together: up to `batch_size`, and no more pixels than so many places have.
+    """Group images of the same size into batches of up to `batch_size` images, with a limit on the number of pixels.
 
-    Sizes whose images do not fill a batch wait; of those, the fullest goes when four batches of images are held.
+    Incomplete batches are held. If they contain more than `BATCHES_HELD` batches of images, the largest is yielded.
     """
     waiting, held = {}, 0
     for image in images:
@@ -203,14 +205,14 @@ def batches(images: Iterable[Input], batch_size: int) -> Iterator[list[Input]]:
 
 
 def write_input(image: Input, translator: Translator, opts: argparse.Namespace) -> None:
-    """Write an input as it was read beside the outputs."""
+    """Write a copy of an input, as it was read, to the output folder."""
     path = name_of_input(image.position, translator, opts)
     write_output(to_pixels(to_picture(image.values, opts.normalize), path.suffix,
                            translator.config.get(f'value_range_{translator.source}')), path)
 
 
 def name_of_input(position: int, translator: Translator, opts: argparse.Namespace) -> Path:
-    """Where an input is written beside the outputs."""
+    """Return the path to which the copy of an input is written."""
     ending = opts.format or 'jpg'
     if not can_hold(f'.{ending}', translator.config[f'input_dim_{translator.source}']):
         ending = 'npy'
@@ -218,30 +220,30 @@ def name_of_input(position: int, translator: Translator, opts: argparse.Namespac
 
 
 def name_of(path: Path, opts: argparse.Namespace) -> Path:
-    """Where the outputs of an input go within the folder of a style."""
+    """Return the path of the outputs of an input, relative to the folder of a style."""
     name = path.relative_to(opts.input_folder) if opts.keep_folders else Path(path.name)
     return name.with_suffix(f'.{opts.format}') if opts.format else name
 
 
 def list_images(folder: str) -> list[Path]:
-    """The images to translate. Raises BadInput."""
+    """Return the images to translate. Raises BadInput."""
     with naming('--input_folder'):
         return list_folder(folder)
 
 
 def load_classifier(opts):
-    """The Inception-v3 of the target domain that --compute_IS and --compute_CIS need."""
+    """Load the classifier (Inception-v3) of the target domain that --compute_IS and --compute_CIS require."""
     flag = '--inception_b' if opts.a2b else '--inception_a'
     path = opts.inception_b if opts.a2b else opts.inception_a
     if not path:
-        raise BadInput(f'{flag}: missing; --compute_IS and --compute_CIS need the state_dict of an Inception-v3 '
+        raise BadInput(f'{flag}: missing; --compute_IS and --compute_CIS require the state_dict of an Inception-v3 '
                        f'that was trained on the classes of the target domain')
-    from extras.metrics.deep_metrics import load_inception  # here, so that translating needs no extras
+    from extras.metrics.deep_metrics import load_inception  # imported here, so that translation does not require extras
     return load_inception(path, flag)
 
 
 def print_scores(opts, probabilities: list[Tensor]) -> None:
-    """Print the scores that were asked for, of p(y|x) of each input's outputs (S, classes)."""
+    """Print the requested scores of the class probabilities p(y|x) of each input's outputs (S, classes)."""
     from extras.metrics import deep_metrics as metrics
     if opts.compute_IS:
         print(f'Inception Score: {metrics.inception_score(torch.cat(probabilities))}')
@@ -252,12 +254,12 @@ def print_scores(opts, probabilities: list[Tensor]) -> None:
 
 
 def make_output_folders(opts, samples: bool) -> list[Path]:
-    """One folder a style, OUTPUT_FOLDER_00 …; without styles, as for UNIT, OUTPUT_FOLDER itself."""
+    """Create a folder per style, OUTPUT_FOLDER_00 …; for methods without styles, such as UNIT, OUTPUT_FOLDER itself."""
     if not opts.output_only or not samples:
         make_folder(opts.output_folder, '--output_folder')
     if not samples:
         return [Path(opts.output_folder)]
-    # Not the text as it is: the folders of . would be called ._00 and be hidden, and those of .. lie in this one.
+    # The path is made absolute because . would give hidden folders such as ._00, and .. folders inside this one.
     stem = os.path.abspath(opts.output_folder) if Path(opts.output_folder).name in ('', '..') else opts.output_folder
     stem = stem.rstrip('/\\')
     return [make_folder(f'{stem}_{j:02d}', '--output_folder') for j in range(opts.num_style)]

@@ -1,7 +1,7 @@
-"""Models as Python objects, for scripts, notebooks and torch.hub: what the commands do, without files in between.
+"""The Python interface to trained models, for scripts, notebooks and torch.hub.
 
-Images are read and translated as by the commands (`engine.translator.Translator`): the same image, style or seed gives
-the same numbers as `test.py`.
+Images are read and translated as in the commands (`engine.translator.Translator`), so the same image, style or seed
+gives the same result as `test.py`.
 """
 import contextlib
 import copy
@@ -31,16 +31,16 @@ from engine.translator import Translator, make_translator, pad_to
 from utils import to_bytes, to_picture
 
 ROOT = Path(__file__).resolve().parents[1]
-PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')   # a PNG file holds them without loss; others, a TIFF file
+PNG_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16')   # stored losslessly by PNG; TIFF is used for others
 
 ImageLike: TypeAlias = str | os.PathLike | Image.Image | np.ndarray | Tensor
 
 
 class Codes(NamedTuple):
-    """What an encoder makes of an image."""
-    content: Tensor         # (1, C, h, w): the shape, a quarter of the image's size in the standard configuration
-    style: Tensor | None    # (1, style_dim, 1, 1): the look; None for UNIT
-    size: tuple[int, int]   # height and width of the image, which `decode` crops to
+    """The content code and style code of an image, and its size."""
+    content: Tensor         # (1, C, h, w); h and w are a quarter of the image's sides in the standard configuration
+    style: Tensor | None    # (1, style_dim, 1, 1); None for UNIT
+    size: tuple[int, int]   # height and width of the image, to which `decode` crops
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -49,37 +49,37 @@ class Codes(NamedTuple):
 
 def munit(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'auto',
           precision: str = 'fp32', progress: bool = True) -> 'ImageTranslator':
-    """A trained MUNIT. See hubconf.py for the arguments, and `ImageTranslator` for what it does.
+    """Return a trained MUNIT as an `ImageTranslator`. See hubconf.py for the arguments.
 
     Raises:
-        BadInput: a model, config or checkpoint that cannot be used.
+        BadInput: the model, config or checkpoint cannot be used.
     """
     return ImageTranslator('MUNIT', *find_model(pretrained, config, 'MUNIT', progress), a2b, device, precision)
 
 
 def unit(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'auto',
          precision: str = 'fp32', encoder_noise: bool = False, progress: bool = True) -> 'ImageTranslator':
-    """A trained UNIT. Args and errors as for `munit`; `encoder_noise` lets outputs differ."""
+    """Return a trained UNIT. See `munit` for arguments and errors. With `encoder_noise`, outputs are random."""
     return ImageTranslator('UNIT', *find_model(pretrained, config, 'UNIT', progress), a2b, device, precision,
                            encoder_noise)
 
 
 def trainer(config: str | dict = 'edges2shoes_folder', method: str = 'MUNIT', pretrained: str | None = None,
             device: str = 'cpu', progress: bool = True, **overrides) -> nn.Module:
-    """A trainer (`trainer.MUNIT_Trainer` or that of another method) on its device. An iteration is
+    """Return a trainer (`trainer.MUNIT_Trainer` or that of another method) on its device. An iteration consists of
     `update_learning_rate()` and `update(x_a, x_b)`.
 
-    The weights are drawn by PyTorch's global generator. Nothing that concerns the process is set: neither its precision
-    nor determinism, which `train.py` takes from the config.
+    Initial weights are drawn from PyTorch's global generator. Settings of the whole process, such as precision and
+    determinism, which `train.py` sets according to the config, are not changed.
 
     Args:
         config: a name in configs/, the path of a YAML file, or a dict.
-        method: of `engine.methods.METHODS`.
-        pretrained: a model whose weights to start from, as for `munit`.
-        overrides: keys of the config to replace.
+        method: a key of `engine.methods.METHODS`.
+        pretrained: a model whose weights are the initial weights; see `munit`.
+        overrides: config keys to override.
 
     Raises:
-        BadInput: a config or checkpoint that cannot be used.
+        BadInput: the config or the checkpoint cannot be used.
     """
     if method not in METHODS:
         raise BadInput(f'method {shown(repr(method), 80)}: not one of {", ".join(METHODS)}')
@@ -95,7 +95,9 @@ def trainer(config: str | dict = 'edges2shoes_folder', method: str = 'MUNIT', pr
 
 def munit_generator(pretrained: str, config: str | dict | None = None, a2b: bool = True, device: str = 'cpu',
                     trainable: bool = False, progress: bool = True) -> 'DirectedGenerator':
-    """One direction of a trained MUNIT, differentiable. Errors as for `munit`; `trainable`: its weights, too."""
+    """Return one direction of a trained MUNIT as a differentiable module. With `trainable`, its weights require
+    gradients. See `munit` for the errors.
+    """
     config, checkpoint = find_model(pretrained, config, 'MUNIT', progress)
     with settings_kept():
         translator = make_translator(config, checkpoint, a2b, 'MUNIT', choose_device(device))
@@ -107,23 +109,23 @@ def munit_generator(pretrained: str, config: str | dict | None = None, a2b: bool
 # ---------------------------------------------------------------------------------------------------------------------
 
 def pretrained_models() -> list[str]:
-    """The names of the models that come with the project."""
+    """Return the names of the models included in the project."""
     return sorted(path.stem for path in (ROOT / 'models').glob('*.pt') if _configs_named(path.stem))
 
 
 def find_model(pretrained: str | os.PathLike, config: str | os.PathLike | dict | None, method: str,
                progress: bool = True) -> tuple[dict, str]:
-    """Config and checkpoint of a model.
+    """Return the config and the checkpoint path of a model.
 
     Args:
-        pretrained: a name in models/, or the path or https address of a checkpoint, which is downloaded once.
-        config: path or dict; None for what a .safetensors file brings along, else the file in configs/ with the model's
-            name.
-        method: of `engine.methods.METHODS`.
-        progress: show that of a download.
+        pretrained: a name in models/, or the path or https URL of a checkpoint. Downloads are cached.
+        config: a path or dict. None uses the config in a .safetensors file, or the file in configs/ with the name of
+            the model.
+        method: a key of `engine.methods.METHODS`.
+        progress: show the progress of a download.
 
     Raises:
-        BadInput: there is no such model, or its config is missing or faulty.
+        BadInput: there is no such model, or its config is missing or invalid.
     """
     given = os.fspath(pretrained)
     if given.startswith(('https://', 'file://')):
@@ -140,10 +142,10 @@ def find_model(pretrained: str | os.PathLike, config: str | os.PathLike | dict |
 
 
 def config_of(name: str) -> Path:
-    """The file of configs/ with this name, which may leave out the ending `_folder` or `_list`.
+    """Return the file in configs/ with this name. The suffix `_folder` or `_list` may be omitted.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no such file.
     """
     found = _configs_named(name)
     if not found:
@@ -153,10 +155,10 @@ def config_of(name: str) -> Path:
 
 
 def read_config(config: str | os.PathLike | dict, method: str, overrides: dict | None = None) -> dict:
-    """The complete config of a file or a dict, which stays as it is.
+    """Return the complete config from a file or a dict. The dict is not modified.
 
     Raises:
-        BadInput: with one line for each fault.
+        BadInput: the config is invalid. The message has one line for each error.
     """
     if not isinstance(config, dict):
         return load_config(Path(config), method, overrides)
@@ -186,8 +188,8 @@ def _downloaded(address: str, progress: bool) -> str:
 
 @contextlib.contextmanager
 def settings_kept() -> Iterator[None]:
-    """Restores what a translator sets for the whole process, as a command may: the precision of 32-bit products, and
-    the state of PyTorch's generator.
+    """A context that restores the global state that a translator changes: the precision of 32-bit products, and the
+    state of PyTorch's random number generator.
     """
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
@@ -203,28 +205,28 @@ def settings_kept() -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 class ImageTranslator:
-    """A trained model in one direction, for images as Python has them.
+    """Translates images in one direction with a trained model.
 
-    An image may be the path of a file, a PIL image, a NumPy array or a tensor:
+    An image can be the path of a file, a PIL image, a NumPy array or a tensor:
 
-        path, PIL image              any kind that the commands read; resized as the config says
-        array (H, W), (H, W, 1|3|4)  uint8, uint16 (grey), or floats in [0, 1]; resized as the config says
-        tensor uint8 (C, H, W)       resized as the config says
-        tensor of floats             (C, H, W) or (1, C, H, W) in [-1, 1], as the networks take it; keeps its size
+        path, PIL image              any format that the commands read; resized according to the config
+        array (H, W), (H, W, 1|3|4)  uint8, uint16 (grey), or floats in [0, 1]; resized according to the config
+        tensor uint8 (C, H, W)       resized according to the config
+        tensor of floats             (C, H, W) or (1, C, H, W) in [-1, 1], passed to the networks without resizing
 
-    Pictures are PIL images, or with `output='tensor'` tensors in [-1, 1] on the model's device.
+    Outputs are PIL images, or with `output='tensor'` tensors in [-1, 1] on the device of the model.
 
     Args:
         method: MUNIT or UNIT.
-        config: complete.
-        checkpoint: a gen_XXXXXXXX.pt.
-        a2b: from domain A to B, else from B to A.
+        config: a complete config.
+        checkpoint: path of a gen_XXXXXXXX.pt.
+        a2b: translate from domain A to B if true, from B to A otherwise.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: fp32, tf32 or bf16. It holds for this model alone.
-        encoder_noise: for UNIT: outputs that differ by the noise of the encoder.
+        precision: fp32, tf32 or bf16. It applies to this model only.
+        encoder_noise: for UNIT: add the noise of the encoder, so that outputs are random.
 
     Raises:
-        BadInput: a checkpoint that does not fit the config, or a device that is not there.
+        BadInput: the checkpoint does not match the config, or the device is not available.
     """
 
     def __init__(self, method: str, config: dict, checkpoint: str, a2b: bool = True, device: str = 'auto',
@@ -241,17 +243,17 @@ class ImageTranslator:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         return self.translator.device
 
     @property
     def style_dim(self) -> int:
-        """How many numbers a style code has."""
+        """Length of a style code."""
         self._check_styles('style_dim')
         return self.translator.style_length
 
     def reversed(self) -> 'ImageTranslator':
-        """The same model in the other direction."""
+        """Return the same model in the other direction."""
         other = copy.copy(self)
         other.source, other.target = self.target, self.source
         other.translator = self._from(other.source)   # the dict of translators is shared
@@ -263,21 +265,22 @@ class ImageTranslator:
         """Translate an image of the source domain.
 
         Args:
-            image: what to translate.
-            style: an image of the target domain whose style to use; or instead
-            styles: style codes (style_dim), (n, style_dim) or (n, style_dim, 1, 1), as numbers, or as the text or file
-                that `test.py --style_code` takes; or instead
-            n: how many styles to sample. With none of the three, one is sampled.
-            seed: of the sampled styles, as `test.py --seed`; None for PyTorch's global generator.
+            image: the image to translate.
+            style: an image of the target domain whose style is used. At most one of `style`, `styles` and `n` can be
+                given; without any of them, one style is sampled.
+            styles: style codes (style_dim), (n, style_dim) or (n, style_dim, 1, 1) as numbers, or a text or file as for
+                `test.py --style_code`.
+            n: number of styles to sample.
+            seed: seed of the sampled styles, as for `test.py --seed`; None uses PyTorch's global generator.
             output: 'pil' or 'tensor'.
-            new_size: what the shorter side of pictures is resized to, 0 to keep their size; None for the config's.
-            normalize: stretch each output to the full range of values, as the original did.
+            new_size: length to which the shorter side is resized; 0 keeps the size, None uses the config's.
+            normalize: rescale each output to the full range of values, as the original does.
 
         Returns:
-            With `styles` or `n`, a list of pictures, or a tensor (n, C, H, W); else a picture, or (C, H, W).
+            With `styles` or `n`, a list of PIL images or a tensor (n, C, H, W); otherwise a PIL image or (C, H, W).
 
         Raises:
-            BadInput: an image or styles that cannot be used.
+            BadInput: the image or the styles cannot be used.
         """
         if sum(given is not None for given in (style, styles, n)) > 1:
             raise BadInput('translate: give one of style, styles and n')
@@ -299,14 +302,14 @@ class ImageTranslator:
         return self._finished(outputs, output, normalize, alone=styles is None and n is None)
 
     def encode(self, image: ImageLike, domain: str | None = None, new_size: int | None = None) -> Codes:
-        """The content and the style of an image.
+        """Encode an image to its content code and style code.
 
         Args:
-            domain: 'a' or 'b', of the image; None for the source domain.
-            new_size: as for `translate`.
+            domain: domain of the image, 'a' or 'b'; None for the source domain.
+            new_size: see `translate`.
 
         Raises:
-            BadInput: an image that cannot be used.
+            BadInput: the image cannot be used.
         """
         domain = self._domain(domain, self.source)
         with self._precision(), torch.no_grad():
@@ -321,17 +324,17 @@ class ImageTranslator:
 
     def decode(self, content: Tensor, styles: Any = None, domain: str | None = None,
                size: tuple[int, int] | None = None, output: str = 'pil') -> list[Image.Image] | Tensor:
-        """Pictures of a content with each of the styles.
+        """Decode a content code with each of the styles.
 
         Args:
-            content: (1, C, h, w) of `encode`, of either domain: both share the space of contents.
-            styles: as for `translate`; None for UNIT.
-            domain: 'a' or 'b', of the pictures; None for the target domain.
-            size: height and width of the pictures, as in `Codes`; None for all that is decoded.
+            content: a content code (1, C, h, w) from `encode`, of either domain, since the content space is shared.
+            styles: see `translate`; None for UNIT.
+            domain: domain of the outputs, 'a' or 'b'; None for the target domain.
+            size: height and width to which the outputs are cropped, as in `Codes`; None does not crop.
             output: 'pil' or 'tensor'.
 
         Returns:
-            A list of pictures, or a tensor (n, C, H, W).
+            A list of PIL images, or a tensor (n, C, H, W).
         """
         domain = self._domain(domain, self.target)
         gen = self._from('b' if domain == 'a' else 'a').target_gen
@@ -346,10 +349,10 @@ class ImageTranslator:
             return self._finished(pictures[..., :height, :width].float(), output)
 
     def sample_styles(self, n: int = 1, seed: int | None = None) -> Tensor:
-        """n styles ~ N(0, 1), (n, style_dim, 1, 1): for a seed those of `test.py --seed`.
+        """Sample styles (n, style_dim, 1, 1) from N(0, 1). With a seed, they are those of `test.py --seed`.
 
         Args:
-            seed: None for PyTorch's global generator.
+            seed: random seed; None uses PyTorch's global generator.
         """
         if not self.translator.samples:
             self._check_styles('sample_styles')
@@ -359,15 +362,15 @@ class ImageTranslator:
         return self.translator.draw_styles(n, generator=generator)
 
     def interpolate_styles(self, first: Any, second: Any, n: int = 8) -> Tensor:
-        """n styles from one to another, both included, along the arc between them: (n, style_dim, 1, 1)."""
+        """Interpolate spherically between two styles. Returns n styles (n, style_dim, 1, 1), including both ends."""
         first, second = self.as_styles(first), self.as_styles(second)
         return torch.cat([slerp(first[:1], second[:1], i / max(1, n - 1)) for i in range(n)])
 
     def as_styles(self, styles: Any) -> Tensor:
-        """Style codes in any form that `translate` takes as (n, style_dim, 1, 1) on the device.
+        """Convert style codes in any form that `translate` accepts to a tensor (n, style_dim, 1, 1) on the device.
 
         Raises:
-            BadInput: not style codes of this model.
+            BadInput: they are not valid style codes of this model.
         """
         if self.translator.encoder_noise:
             return torch.as_tensor(styles)
@@ -389,14 +392,14 @@ class ImageTranslator:
         return codes.reshape(-1, length, 1, 1).to(self.device)
 
     def read(self, image: ImageLike, domain: str | None = None, new_size: int | None = None) -> Tensor:
-        """An image as the networks take it: (1, C, H, W) in [-1, 1] on the device.
+        """Convert an image to the input of the networks (1, C, H, W) in [-1, 1] on the device.
 
         Args:
-            domain: 'a' or 'b', of the image; None for the source domain.
-            new_size: as for `translate`.
+            domain: domain of the image, 'a' or 'b'; None for the source domain.
+            new_size: see `translate`.
 
         Raises:
-            BadInput: an image that cannot be used.
+            BadInput: the image cannot be used.
         """
         domain = self._domain(domain, self.source)
         channels = self.config[f'input_dim_{domain}']
@@ -421,7 +424,7 @@ class ImageTranslator:
         return translator.encode_style(self.read(image, domain, new_size)).clone()
 
     def _from(self, domain: str) -> Translator:
-        """The translator whose source domain this is."""
+        """Return the translator with this source domain."""
         if domain not in self._translators:
             with settings_kept():
                 self._translators[domain] = make_translator(self.config, self.checkpoint, domain == 'a', self.method,
@@ -430,7 +433,7 @@ class ImageTranslator:
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
-        """Computes in the precision of this model, whatever the process does elsewhere."""
+        """A context with the precision of this model, independent of the setting of the process."""
         products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         precision = self.translator.precision
         try:
@@ -458,7 +461,7 @@ class ImageTranslator:
 
     @staticmethod
     def _finished(pictures: Tensor, output: str, normalize: bool = False, alone: bool = False):
-        pictures = pictures.clone()   # a tensor of inference mode would be refused by autograd
+        pictures = pictures.clone()   # autograd does not accept inference tensors
         if output == 'tensor':
             made: Any = to_picture(pictures, True) * 2 - 1 if normalize else pictures
         else:
@@ -471,10 +474,10 @@ class ImageTranslator:
 
 
 class DirectedGenerator(nn.Module):
-    """One direction of MUNIT as a plain module: differentiable with respect to the images and the styles.
+    """One direction of MUNIT as a module that is differentiable with respect to images and styles.
 
-    Its parts: `source.enc_content`, `target.enc_style`, `target.mlp` and `target.dec`. It computes in the precision of
-    the caller, and stays in eval mode unless `train()` is called.
+    Its parts are `source.enc_content`, `target.enc_style`, `target.mlp` and `target.dec`. It computes in the precision
+    of the caller, and is in eval mode unless `train()` is called.
     """
 
     def __init__(self, translator: Translator):
@@ -487,11 +490,11 @@ class DirectedGenerator(nn.Module):
         """Translate images.
 
         Args:
-            images: (N, C, H, W) in [-1, 1] of the source domain, of any size.
-            style: (style_dim), (N, style_dim) or (N, style_dim, 1, 1); None to draw one for each image.
+            images: images (N, C, H, W) of the source domain in [-1, 1], of any size.
+            style: style codes (style_dim), (N, style_dim) or (N, style_dim, 1, 1); None samples one for each image.
 
         Returns:
-            (N, C', H, W) in [-1, 1].
+            Images (N, C', H, W) in [-1, 1].
         """
         height, width = images.shape[2:]
         padded = [max(self.smallest, -(-side // self.multiple) * self.multiple) for side in (height, width)]
@@ -502,11 +505,11 @@ class DirectedGenerator(nn.Module):
         return self.target.decode(content, style)[..., :height, :width]
 
     def encode_style(self, images: Tensor) -> Tensor:
-        """Styles (N, style_dim, 1, 1) of images (N, C, H, W) of the target domain."""
+        """Encode images (N, C, H, W) of the target domain to style codes (N, style_dim, 1, 1)."""
         return self.target.enc_style(images)
 
     def sample_styles(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n styles ~ N(0, 1), (n, style_dim, 1, 1), drawn on the CPU."""
+        """Sample styles (n, style_dim, 1, 1) from N(0, 1) on the CPU."""
         return torch.randn(n, self.style_dim, 1, 1, generator=generator)
 
 
@@ -515,21 +518,21 @@ class DirectedGenerator(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 def checked_tensor(image: Tensor, channels: int) -> Tensor:
-    """A tensor of floats as (1, C, H, W).
+    """Check a float tensor and return it as (1, C, H, W).
 
     Raises:
-        BadInput: another shape, or values outside [-1, 1].
+        BadInput: the tensor has another shape, or values outside [-1, 1].
     """
     image = image.detach()[None] if image.dim() == 3 else image.detach()
     if image.dim() != 4 or len(image) != 1 or image.shape[1] != channels or 0 in image.shape:
         raise BadInput(f'image: a tensor of shape {tuple(image.shape)}, not ({channels}, H, W)')
-    if not bool((image.abs() <= 1.001).all()):   # which NaN is not, either
+    if not bool((image.abs() <= 1.001).all()):   # also rejects NaN
         raise BadInput('image: a tensor with values outside [-1, 1]')
     return image.float()
 
 
 def array_of(image: Tensor) -> np.ndarray:
-    """A tensor of bytes (C, H, W) as an array (H, W, C)."""
+    """Convert a uint8 tensor (C, H, W) to an array (H, W, C)."""
     image = image[0] if image.dim() == 4 and len(image) == 1 else image
     if image.dim() != 3 or image.dtype != torch.uint8:
         raise BadInput(f'image: a tensor of {image.dtype} and shape {tuple(image.shape)}, not of bytes (C, H, W) or '
@@ -538,10 +541,10 @@ def array_of(image: Tensor) -> np.ndarray:
 
 
 def picture_of(array: np.ndarray) -> Image.Image:
-    """An array (H, W) or (H, W, 1|3|4) as a picture: uint8, uint16 of one channel, or floats in [0, 1].
+    """Convert an array (H, W) or (H, W, 1|3|4) of uint8, uint16 (one channel) or floats in [0, 1] to a PIL image.
 
     Raises:
-        BadInput: another kind of array.
+        BadInput: the array has another shape, type or range.
     """
     named = f'image: an array of {array.dtype} and shape {array.shape}'
     array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
@@ -559,16 +562,16 @@ def picture_of(array: np.ndarray) -> Image.Image:
 
 
 def file_of(image: Image.Image) -> bytes:
-    """The content of a file that holds a picture without loss, for the reader of files.
+    """Encode a PIL image losslessly as the content of an image file, which `read_image_bytes` can read.
 
     Raises:
-        BadInput: a picture that cannot be kept in a file.
+        BadInput: the image cannot be encoded.
     """
     content = io.BytesIO()
     try:
         image = ImageOps.exif_transpose(image)
         options = {'format': 'PNG', 'compress_level': 0} if image.mode in PNG_MODES else {'format': 'TIFF'}
         image.save(content, **options)
-    except Exception as error:   # of broken files that have not been decoded so far, almost anything
+    except Exception as error:   # PIL decodes lazily; broken files can raise any error
         raise BadInput(f'image: a PIL image of mode {image.mode} that cannot be used ({shown(error, 200)})') from None
     return content.getvalue()

@@ -119,7 +119,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(model, tmp_path):
 
 def test_inputs_that_name_no_images_are_refused(model, tmp_path, capsys):
     save_noise(tmp_path / 'in' / 'sub' / '0.png', seed=1)
-    for given, words in (([tmp_path / 'in'], 'is a folder; test_batch.py --input_folder'),
+    for given, words in (([tmp_path / 'in'], 'is a folder; use test_batch.py --input_folder'),
                          ([tmp_path / 'in/*.tif'], 'no file matches this pattern'),
                          ([tmp_path / 'su*', tmp_path / 'in/su*'], 'no file matches'),
                          ([tmp_path / 'in/su*'], 'only folders match'),
