@@ -1,4 +1,4 @@
-"""Export a model: ONNX or torch.export files of one direction, checked before they have their names; or safetensors.
+"""Export one direction of a model as ONNX or torch.export files, compared with PyTorch; or convert to safetensors.
 
     python scripts/export_onnx.py --config configs/edges2shoes_folder.yaml --checkpoint gen_01000000.pt --a2b 1 \\
         --output_folder outputs/onnx
@@ -7,16 +7,16 @@
     python scripts/export_onnx.py --checkpoint gen_01000000.safetensors --format pt --output_folder outputs/back
 
     a2b.onnx        image (N, C, H, W) and style (N, style_dim) -> output (N, C', H, W); H and W are multiples of
-                    2^n_downsample, N is any. UNIT: the image alone.
+                    2^n_downsample, N is arbitrary. UNIT: image only.
     style_b.onnx    image (N, C', H, W), each side at least 16 -> style (N, style_dim). Not for UNIT.
 
-Images are in [-1, 1]; a file's metadata says so, what the sides must be multiples of, and which shorter side images had
-in training. What the networks compute in quick ways of PyTorch's own is written here as plain operations of the same
-values. `pip install -r requirements/export.txt` brings what it takes; scripts/use_onnx.py uses the files
-without PyTorch. Files of torch.export have the same inputs and outputs: `torch.export.load(FILE).module()`.
+Images are in [-1, 1]. The metadata of a file contain this range, the factor of which sides must be multiples, and the
+length of the shorter side in training. Operations that ONNX does not support are replaced by equivalent ones. `pip
+install -r requirements/export.txt` installs the requirements; scripts/use_onnx.py uses the files without PyTorch. Files
+of torch.export have the same inputs and outputs: `torch.export.load(FILE).module()`.
 
-A .safetensors file has the numbers of the checkpoint unchanged, and what its networks need of the config, so that no
-command needs --config with it. `--format pt` turns it back. Both take a dis_*.pt as well.
+A .safetensors file contains the unchanged weights of the checkpoint and the config keys of its networks, so that
+commands do not require --config. `--format pt` converts it back. Both also accept a dis_*.pt.
 """
 import copy
 import json
@@ -58,7 +58,7 @@ from networks import (
 
 NEEDED = ('onnx', 'onnxruntime', 'onnxscript')
 TOLERANCE = 1e-4
-LARGEST_FILE = 2 ** 31 - 2 ** 22   # a protobuf holds 2 GiB; some of that is not weights
+LARGEST_FILE = 2 ** 31 - 2 ** 22   # a protobuf is limited to 2 GiB, part of which is not weights
 
 
 class Part(NamedTuple):
@@ -78,13 +78,13 @@ def parse_arguments(argv: list[str] | None = None):
     parser = DirectionParser('Write a model in another format: one direction, checked against PyTorch, or the '
                              'weights.')
     parser.add_argument('--format', default='onnx', choices=('onnx', 'pt2', 'safetensors', 'pt'),
-                        help='pt2: of torch.export; safetensors, pt: the whole checkpoint')
+                        help='pt2: torch.export; safetensors, pt: the whole checkpoint')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     opts = parse_arguments(argv)
-    choose_device(opts.device)   # a wrong name is said; the files are made and checked on the CPU
+    choose_device(opts.device)   # only checks the name; the export runs on the CPU
     if opts.format in ('safetensors', 'pt'):
         print(f'wrote {convert(opts)}')
         return
@@ -92,13 +92,13 @@ def main(argv: list[str] | None = None) -> None:
     if lacking:
         raise BadInput(f'export_onnx.py: {", ".join(lacking)} missing; pip install -r requirements/export.txt')
     if opts.trainer not in ('MUNIT', 'UNIT'):
-        raise BadInput(f'--trainer {opts.trainer}: cannot be exported, MUNIT and UNIT can')
+        raise BadInput(f'--trainer {opts.trainer}: cannot be exported; use MUNIT or UNIT')
     translator = open_translator(opts, torch.device('cpu'))
     config = translator.config
     parts = parts_of(translator)
     size = sum(weight.nbytes for part in parts for weight in part.network.parameters())
     if opts.format == 'onnx' and size > LARGEST_FILE:
-        raise BadInput('export_onnx.py: an ONNX file holds 2 GiB, these networks are larger; lower gen.dim and '
+        raise BadInput('export_onnx.py: these networks exceed 2 GiB, the limit of an ONNX file; lower gen.dim and '
                        'train again')
     folder = make_folder(opts.output_folder, '--output_folder')
     for part in parts:
@@ -108,10 +108,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def convert(opts) -> Path:
-    """Write a checkpoint with all of its networks as safetensors, or as PyTorch's own kind of file; where it is.
+    """Convert a checkpoint with all its networks to safetensors or to a PyTorch file. Returns the path.
 
     Raises:
-        BadInput: a config or checkpoint that cannot be used, or a file that cannot be written.
+        BadInput: the config or checkpoint cannot be used, or the file cannot be written.
     """
     config = config_for(opts.config, opts.checkpoint, opts.trainer)
     content, done = unwrap_any(load_file(opts.checkpoint, '--checkpoint'))
@@ -120,7 +120,7 @@ def convert(opts) -> Path:
     if (kind := kind_of_file(content)).startswith('a generator of'):
         with without_weights():
             networks = translator_class(opts.trainer).networks(config, opts.trainer)
-        read_networks(opts.checkpoint, networks, '--checkpoint')   # refuses what does not fit the config
+        read_networks(opts.checkpoint, networks, '--checkpoint')   # checks it against the config
     elif not kind.startswith('a discriminator'):
         found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
         raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: {found}; use gen_XXXXXXXX.pt or dis_XXXXXXXX.pt')
@@ -135,7 +135,7 @@ def convert(opts) -> Path:
 
 
 def parts_of(translator: Translator) -> list[Part]:
-    """What there is to export of a direction on the CPU."""
+    """Return the parts of a direction to export, on the CPU."""
     source, target = translator.source, translator.target
     guided = translator.trainer == 'MUNIT'
 
@@ -154,7 +154,7 @@ def parts_of(translator: Translator) -> list[Part]:
 
 
 class Translation(nn.Module):
-    """One direction as a network: encoder, decoder and MLP of a translator."""
+    """One direction as a module: encoder, decoder and MLP of a translator."""
 
     def __init__(self, translator: Translator):
         super().__init__()
@@ -164,13 +164,13 @@ class Translation(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor, style: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) and (N, style_dim), UNIT: the image alone -> (N, C', H, W)."""
+        """Translate images (N, C, H, W) with styles (N, style_dim), or None for UNIT, to (N, C', H, W)."""
         content = self.encoder(image)
         return self.target_gen.decode(content) if style is None else self.target_gen.decode(content, style)
 
 
 class StyleCode(nn.Module):
-    """A style encoder whose codes are flat."""
+    """A style encoder that returns flattened codes."""
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
@@ -178,7 +178,7 @@ class StyleCode(nn.Module):
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, style_dim)."""
+        """Encode images (N, C, H, W) to style codes (N, style_dim)."""
         return self.encoder(image).flatten(1)
 
 
@@ -187,7 +187,7 @@ class StyleCode(nn.Module):
 # ---------------------------------------------------------------------------------------------------------------------
 
 def plain(network: nn.Module) -> nn.Module:
-    """A copy that computes the same values in operations that ONNX has, for any size and batch; not for training."""
+    """Return a copy for inference that computes the same values with operations of ONNX, for any size and batch."""
     network = copy.deepcopy(network)
     for module in network.modules():
         for name, child in module.named_children():
@@ -200,9 +200,9 @@ def plain(network: nn.Module) -> nn.Module:
 
 
 def _bare_convolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """One with the weights that spectral norm gives, which stay the same in evaluation.
+    """Return a convolution with the weights after spectral normalisation, which are constant in eval mode.
 
-    PyTorch's own way to take a parametrisation away works on the class, which copies of a module share.
+    PyTorch's function for removing a parametrisation changes the class, which copies of a module share.
     """
     bare = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride)
     bare.load_state_dict({'weight': conv.weight, 'bias': conv.bias})
@@ -210,7 +210,7 @@ def _bare_convolution(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def _mean(x: Tensor, *axes: int) -> Tensor:
-    # Axis by axis: onnxruntime adds up number by number, and over millions of them at once, digits are lost.
+    # Axis by axis: onnxruntime sums sequentially, which loses precision over millions of numbers.
     for axis in axes:
         x = x.mean(axis, keepdim=True)
     return x
@@ -243,24 +243,24 @@ PLAIN = {InstanceNorm2d: _instance_norm, AdaptiveInstanceNorm2d: _instance_norm,
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Format(NamedTuple):
-    """A kind of file that a part can be written as."""
+    """A file format to which a part can be exported."""
     ending: str
     write: Callable[[Part, Path], None]
-    run: Callable[[Part, Path, dict[str, Tensor]], Tensor]   # what a file makes of inputs
+    run: Callable[[Part, Path, dict[str, Tensor]], Tensor]   # computes the output of a file
 
 
 def export(part: Part, folder: Path, trained: tuple[int, int], form: Format) -> Iterator[str]:
-    """Write a part, after it was held against PyTorch at several sizes and batches.
+    """Export a part, and compare the file with PyTorch at several sizes and batches before it gets its name.
 
     Args:
         trained: height and width of the images in training, for one of the checks.
 
     Yields:
-        Lines that tell what was found and written.
+        Messages about the differences found and the file written.
 
     Raises:
-        RunEnded: it cannot be exported by these versions, or gives other values; then nothing is written.
-        BadInput: the disk is full, or the like.
+        RunEnded: the installed versions cannot export it, or the values differ. In both cases no file is written.
+        BadInput: the file cannot be written, for example because the disk is full.
     """
     path = folder / f'{part.name}.{form.ending}'
     beside = path.with_name(f'{path.stem}.part.{form.ending}')
@@ -282,12 +282,12 @@ def export(part: Part, folder: Path, trained: tuple[int, int], form: Format) -> 
 
 
 def example_of(part: Part) -> tuple[dict[str, Tensor], dict[str, dict]]:
-    """Inputs to export with, and which of their sides stay open: the batch, and the sides of images."""
+    """Return example inputs for the export, and their dynamic dimensions: the batch and the sides of images."""
     def side(name: str) -> 'torch.export.Dim':
         dim = torch.export.Dim(name, min=part.smallest // part.multiple)
         return part.multiple * dim if part.multiple > 1 else dim
 
-    # Neither batch nor sides of 1 or alike: what is equal while exporting may be taken to be so for ever.
+    # Batch and sides must differ from 1 and from each other, as the exporter may treat equal sizes as always equal.
     inputs = {'image': torch.zeros(2, part.channels, 2 * part.smallest, 3 * part.smallest)}
     batch = torch.export.Dim('batch')
     dims = {'image': {0: batch, 2: side('height'), 3: side('width')}}
@@ -297,20 +297,20 @@ def example_of(part: Part) -> tuple[dict[str, Tensor], dict[str, dict]]:
 
 
 def about(part: Part) -> dict[str, str]:
-    """What a file says of its images."""
+    """Return the metadata of a file."""
     return {'image_range': '-1 to 1', 'sides_multiple_of': str(part.multiple), 'shorter_side': str(part.shorter_side)}
 
 
 def write_onnx(part: Part, path: Path) -> None:
-    """Errors as for `export`."""
+    """Write the file of a part. See `export` for the errors."""
     inputs, dims = example_of(part)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')   # of the exporter's own making
+            warnings.simplefilter('ignore')   # caused by the exporter itself
             program = torch.onnx.export(part.network, (), kwargs=inputs, dynamo=True, dynamic_shapes=dims,
                                         input_names=list(inputs), output_names=[part.output], external_data=False,
                                         verbose=False)
-    except Exception as error:   # versions of four libraries must fit together, and each has errors of its own
+    except Exception as error:   # four libraries with different error classes are involved
         raise RunEnded(1, f'{part.name}.onnx: not written; torch {torch.__version__} and the installed onnx and '
                           f'onnxscript cannot export it ({shown(reason_of(error), 200)})') from error
     program.model.metadata_props.update(about(part))
@@ -327,7 +327,7 @@ def run_onnx(part: Part, path: Path, inputs: dict[str, Tensor]) -> Tensor:
 
 
 def write_pt2(part: Part, path: Path) -> None:
-    """Errors as for `export`."""
+    """Write the file of a part. See `export` for the errors."""
     inputs, dims = example_of(part)
     try:
         with warnings.catch_warnings():
@@ -337,7 +337,7 @@ def write_pt2(part: Part, path: Path) -> None:
     except Exception as error:
         raise RunEnded(1, f'{part.name}.pt2: not written; torch {torch.__version__} cannot export it '
                           f'({shown(reason_of(error), 200)})') from error
-    # It asserts that no layer within is a single pixel wide, which only held for the sizes that it was exported with.
+    # The program asserts that no layer is one pixel wide, which is true only for the sizes of the export.
     for node in list(program.graph.nodes):
         if node.target is torch.ops.aten._assert_scalar.default:
             program.graph.erase_node(node)
@@ -354,14 +354,14 @@ FORMATS = {'onnx': Format('onnx', write_onnx, run_onnx), 'pt2': Format('pt2', wr
 
 
 def check_shapes(part: Part, trained: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """Batch, height and width of what is checked: none as it was exported."""
+    """Return batch, height and width of the inputs to check, which all differ from those of the export."""
     small, step = part.smallest, part.multiple
     return [(1, max(small, trained[0]), max(small, trained[1])), (3, 2 * small + step, 4 * small + 3 * step),
             (1, 5 * small, 2 * small), (2, small, small)]
 
 
 def largest_difference(part: Part, path: Path, shape: tuple[int, int, int], form: Format) -> float:
-    """Between what the file makes of noise, and PyTorch without it; NaN where either has it."""
+    """Return the largest difference between the outputs of the file and of PyTorch for noise; NaN if either has NaN."""
     generator = torch.Generator().manual_seed(0)
     n, height, width = shape
     inputs = {'image': torch.rand(n, part.channels, height, width, generator=generator) * 2 - 1}

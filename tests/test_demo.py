@@ -210,9 +210,9 @@ def test_a_map_is_the_plane_of_the_folders_styles_and_is_valid_only_for_its_chec
         save_noise(tmp_path / 'b' / f'{i}.png', seed=i)
     (tmp_path / 'b' / 'broken.png').write_bytes(b'')
     translator, paths = model.translators['a2b'], sorted((tmp_path / 'b').iterdir())
-    told = []
-    made = style_map.make_map(translator, paths, 'noise', told.append)
-    assert made['images'] == told[-1] == 5 and made['name'] == 'noise' and made['domain'] == 'b'
+    reported = []
+    made = style_map.make_map(translator, paths, 'noise', reported.append)
+    assert made['images'] == reported[-1] == 5 and made['name'] == 'noise' and made['domain'] == 'b'
     codes = torch.cat([translator.encode_style(translator.read(path, 'b')).flatten(1) for path in paths[:5]])
     mean, axes, dots = (torch.tensor(made[key]) for key in ('mean', 'axes', 'dots'))
     assert torch.allclose(mean, codes.mean(0), atol=1e-5)
@@ -710,7 +710,7 @@ def test_a_dropped_picture_with_a_dropped_style_is_what_test_py_makes(open_page,
     drop(page, 'inputZone', 'edge.jpg', edge.read_bytes())
     before = settle(page)
     drop(page, 'styleZone', 'shoe.jpg', shoe.read_bytes())
-    page.wait_for_selector('[data-el=told]:visible >> text=Style of shoe.jpg')
+    page.wait_for_selector('[data-el=notice]:visible >> text=Style of shoe.jpg')
     assert differ(before, settle(page))
     with page.expect_download() as download:
         part(page, 'save').click()
@@ -903,7 +903,7 @@ def test_a_pasted_picture_gives_the_style_and_on_the_paper_the_input(open_page):
     shirt = (ROOT / 'inputs' / 'edges2shirts_shirt_3.jpg').read_bytes()
     page.evaluate('document.activeElement.blur()')
     paste(page, shirt)
-    page.wait_for_selector('[data-el=told]:visible >> text=Style of pasted.png')
+    page.wait_for_selector('[data-el=notice]:visible >> text=Style of pasted.png')
     styled = settle(page)
     assert differ(before, styled) and not torch.equal(first, code(page))
     guided, strokes = code(page), part(page, 'undo')
@@ -924,7 +924,7 @@ def test_a_link_holds_seed_and_style(open_page):
     part(page, 'strip').locator('button').nth(3).click()
     wanted, style = settle(page), code(page)
     part(page, 'share').click()
-    page.wait_for_selector('[data-el=told]:visible >> text=Copied')
+    page.wait_for_selector('[data-el=notice]:visible >> text=Copied')
     link = page.evaluate('navigator.clipboard.readText()')
     other = open_page()
     other.goto('about:blank')
@@ -944,7 +944,7 @@ def test_without_a_clipboard_the_address_bar_has_the_link(open_page):
     page = open_page()
     page.evaluate('() => { navigator.clipboard.writeText = () => Promise.reject(new Error("no")); }')
     part(page, 'share').click()
-    page.wait_for_selector('[data-el=told]:visible >> text=The address bar has the link')
+    page.wait_for_selector('[data-el=notice]:visible >> text=The address bar has the link')
     assert 'seed=10' in page.url and 'code=' in page.url
 
 

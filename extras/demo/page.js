@@ -1,5 +1,5 @@
-// The page of demo.py: runs once when Gradio has put demo_page.html into `element`. All state is here, none at the
-// server: each request carries the picture and the styles that it is about.
+// The page of demo.py. Runs once after Gradio has inserted page.html into `element`. The server is stateless: each
+// request contains the picture and the styles.
 const el = {};
 for (const node of element.querySelectorAll('[data-el]')) el[node.dataset.el] = node;
 
@@ -17,7 +17,7 @@ const state = {
   revision: 0, encoded: null,
 };
 
-// ---- Talking to the server -----------------------------------------------------------------------------------------
+// ---- Requests to the server ----------------------------------------------------------------------------------------
 
 class Refused extends Error {
   constructor(status, text) { super(text); this.status = status; }
@@ -33,9 +33,9 @@ async function ask(path, options = {}, model = state.model) {
     throw new Refused(0, 'The server does not answer. Is demo.py still running?');
   }
   if (!answer.ok) {
-    const told = await answer.json().catch(() => ({}));
+    const answered = await answer.json().catch(() => ({}));
     throw new Refused(answer.status,
-      told.error || `The server failed (status ${answer.status}); its terminal says why.`);
+      answered.error || `The server failed (status ${answer.status}); its terminal says why.`);
   }
   return answer;
 }
@@ -44,13 +44,13 @@ const post = (path, asked, signal) => ask(path, {
   method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(asked), signal,
 });
 
-// Whether what was asked for is of no use any more: the page has gone on to another model or direction.
+// Whether the answer to a request is obsolete because another model or direction has been selected.
 function leaving() {
   const { model, way } = state;
   return () => state.model !== model || state.way !== way;
 }
 
-let faultTimer = 0, toldTimer = 0;
+let faultTimer = 0, noticeTimer = 0;
 function showFault(error) {
   if (error.name === 'AbortError') return;
   const text = error.message || String(error);
@@ -60,10 +60,10 @@ function showFault(error) {
   faultTimer = setTimeout(() => { el.fault.hidden = true; }, 10000);
 }
 function tell(text) {
-  el.told.textContent = text;
-  el.told.hidden = false;
-  clearTimeout(toldTimer);
-  toldTimer = setTimeout(() => { el.told.hidden = true; }, 2500);
+  el.notice.textContent = text;
+  el.notice.hidden = false;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { el.notice.hidden = true; }, 2500);
 }
 let busy = 0;
 function nowBusy(more) {
@@ -88,8 +88,8 @@ function asDataUrl(blob) {
   });
 }
 
-// As long as nobody draws on a picture that was opened, what is sent is the picture at the model's own size, as the
-// server made it; after that it is the paper.
+// Until the user draws on an opened picture, the picture itself is sent, resized by the server to the model's size.
+// After that, the content of the canvas is sent.
 async function content() {
   const { revision, size, way } = state;
   const paper = state.papers[way];
@@ -141,7 +141,7 @@ async function openInput(source, name = '') {
   let image;
   try {
     await readSource(read, way, size);
-    // On the paper it may be sharper than what is sent.
+    // The canvas can show it at a higher resolution than that of the request.
     image = await loaded(await resized(source, way, Math.max(...state.start.ways[way].sizes)));
   } catch (error) { throw source.file ? named(error, source.file) : error; }
   if (gone()) return;
@@ -308,8 +308,8 @@ el.clear.addEventListener('click', clear);
 
 // ---- Translating ---------------------------------------------------------------------------------------------------
 
-// While one draws or moves a slider, one request is under way, and the newest state waits: what lies between is never
-// asked for.
+// While the user draws or moves a slider, there is one request at a time, and the next one is for the newest state.
+// States in between are skipped.
 let wanted = false, running = false, busyTries = 0, blend = null;
 function live() {
   wanted = true;
@@ -353,7 +353,7 @@ async function pump() {
   running = false;
   nowBusy(-1);
 }
-// Of empty paper there is no translation: what the model makes of it means nothing.
+// An empty canvas is not translated, because the output of the model would be meaningless.
 function showResult(url) {
   for (const image of [el.result, el.mini]) {
     image.hidden = !url;
@@ -504,7 +504,7 @@ el.keep.addEventListener('click', () => {
     tell(`${MOST_KEPT} styles are kept; take one away first`);
     return;
   }
-  const seen = state.shownCode === codeText(state.style);   // or its translation is still under way
+  const seen = state.shownCode === codeText(state.style);   // otherwise its translation is not complete yet
   const entry = { style: state.style, origin: state.origin, picture: seen ? el.result.src : '',
     number: ++state.keptCount };
   const place = entry.place = document.createElement('span'), drop = document.createElement('button');
@@ -567,26 +567,26 @@ const ink = el.map.getContext('2d');
 async function fetchMap(way) {
   const domain = state.start.ways[way].target, { maps, model } = state;
   while (state.model === model) {
-    const told = await (await ask(`map/${domain}`)).json();
-    if (told.map) told.image = await loaded(told.map.picture);
-    maps[way] = told;
+    const found = await (await ask(`map/${domain}`)).json();
+    if (found.map) found.image = await loaded(found.map.picture);
+    maps[way] = found;
     if (state.model === model && state.way === way) showMap();
-    if (told.map || told.why !== undefined) return;
+    if (found.map || found.why !== undefined) return;
     await wait(700);
   }
 }
 function showMap() {
-  const told = state.maps[state.way];
-  el.mapFrame.hidden = !(told && told.map);
-  if (!told) {
+  const entry = state.maps[state.way];
+  el.mapFrame.hidden = !(entry && entry.map);
+  if (!entry) {
     el.mapAbout.textContent = '';
-  } else if (told.map) {
-    const [first, second] = told.map.explained.map((part) => Math.round(100 * part));
-    el.mapAbout.textContent = `Click, or use the arrow keys. ${told.map.images} styles by their first two components ` +
+  } else if (entry.map) {
+    const [first, second] = entry.map.explained.map((part) => Math.round(100 * part));
+    el.mapAbout.textContent = `Click, or use the arrow keys. ${entry.map.images} styles by their first two components ` +
       `(${first}% and ${second}% of the variance); circles: N(0, 1).`;
   } else {
-    el.mapAbout.textContent = told.why === undefined
-      ? `Being made: ${told.done} of ${told.of || '…'} pictures` : `No map: ${told.why}.`;
+    el.mapAbout.textContent = entry.why === undefined
+      ? `Computing the map: ${entry.done} of ${entry.of || '…'} images` : `No map: ${entry.why}.`;
   }
   drawMap();
 }
@@ -601,9 +601,9 @@ function codeAt(map, [x, y]) {
   return map.mean.map((mean, i) => Math.fround(mean + x * map.axes[0][i] + y * map.axes[1][i]));
 }
 function drawMap() {
-  const told = state.maps[state.way];
-  if (!told || !told.map) return;
-  const { map, image } = told, { width } = el.map;
+  const entry = state.maps[state.way];
+  if (!entry || !entry.map) return;
+  const { map, image } = entry, { width } = el.map;
   ink.globalCompositeOperation = 'source-over';
   ink.fillStyle = '#fff';
   ink.fillRect(0, 0, width, width);
@@ -723,7 +723,7 @@ document.addEventListener('paste', safely(async (event) => {
   event.preventDefault();
   if (document.activeElement === el.paper) await openInput({ file }, file.name); else await openStyle(file);
 }));
-// A picture that misses its place must not replace the page.
+// A picture dropped outside the canvas must not replace the page.
 for (const kind of ['dragover', 'drop']) window.addEventListener(kind, (event) => event.preventDefault());
 
 // ---- Keyboard help -------------------------------------------------------------------------------------------------
@@ -747,28 +747,28 @@ el.openKeys.addEventListener('click', () => el.keysHelp.showModal());
 
 // ---- Links ---------------------------------------------------------------------------------------------------------
 
-// What a link holds: model, direction, size, seed, and the style. The paper is not in it, save for an example.
+// A link contains the model, direction, size, seed and style. It does not contain the drawing, but can name an example.
 function linkNow() {
   const { model, way, size, style, origin } = state, { source } = state.papers[way];
-  const told = new URLSearchParams({ model, way, size, seed: el.seed.value, count: el.count.value });
-  if (source && source.example !== undefined) told.set('example', source.example);
-  if (origin.origin === 'sampled') told.set('sample', origin.number);
-  told.set('code', codeText(style));
-  return `${location.origin}${location.pathname}#${told}`;
+  const params = new URLSearchParams({ model, way, size, seed: el.seed.value, count: el.count.value });
+  if (source && source.example !== undefined) params.set('example', source.example);
+  if (origin.origin === 'sampled') params.set('sample', origin.number);
+  params.set('code', codeText(style));
+  return `${location.origin}${location.pathname}#${params}`;
 }
 el.share.addEventListener('click', safely(async () => {
   const link = linkNow();
   try {
     await navigator.clipboard.writeText(link);
     tell('Copied: a link with seed and style, without the drawing');
-  } catch {   // not allowed, or not there without https
+  } catch {   // not allowed, or not available without https
     history.replaceState(null, '', link);
     tell('The address bar has the link: seed and style, without the drawing');
   }
 }));
-async function openLink(told) {
-  const whole = (name) => (/^\d{1,17}$/.test(told.get(name) || '') ? Number(told.get(name)) : -1);
-  const way = told.get('way');
+async function openLink(params) {
+  const whole = (name) => (/^\d{1,17}$/.test(params.get(name) || '') ? Number(params.get(name)) : -1);
+  const way = params.get('way');
   const model = whole('model');
   if (state.start.models[model] !== undefined && model !== state.model) await chooseModel(model);
   if (state.start.ways[way] && way !== state.way) await chooseWay(way);
@@ -776,40 +776,41 @@ async function openLink(told) {
     state.size = whole('size');
     el.size.value = state.size;
   }
-  if ([...el.count.options].some((option) => option.value === told.get('count'))) el.count.value = told.get('count');
+  const count = params.get('count');
+  if ([...el.count.options].some((option) => option.value === count)) el.count.value = count;
   if (state.start.ways[state.way].examples[whole('example')]) await openInput({ example: whole('example') });
-  if (/^-?\d{1,15}$/.test(told.get('seed') || '')) await sample(Number(told.get('seed')));
-  const style = (told.get('code') || '').split(',').map((word) => (word.trim() ? Math.fround(Number(word)) : NaN));
+  if (/^-?\d{1,15}$/.test(params.get('seed') || '')) await sample(Number(params.get('seed')));
+  const style = (params.get('code') || '').split(',').map((word) => (word.trim() ? Math.fround(Number(word)) : NaN));
   if (style.length !== state.start.style_length || !style.every(Number.isFinite)) return;
   const sampled = state.samples[whole('sample')];
   const same = sampled && codeText(sampled.style) === codeText(style);
   setStyle(style, same ? sampled.origin : { origin: 'sliders' });
 }
 
-// ---- Beginning -----------------------------------------------------------------------------------------------------
+// ---- Initialisation ------------------------------------------------------------------------------------------------
 
-// `translated`: what will be translated comes next, so that no example need stand in.
+// `translated`: the caller sets the picture afterwards, so no example is loaded.
 async function chooseWay(way, translated = false) {
   if (state.way) state.papers[state.way].snapshot = snapshot();
-  const told = state.start.ways[way];
-  const kept = state.keptOf[way] = state.keptOf[way] || [];   // the styles of A are none of B's
-  Object.assign(state, { way, size: told.size, samples: [], kept, style: null });
+  const settings = state.start.ways[way];
+  const kept = state.keptOf[way] = state.keptOf[way] || [];   // style codes belong to one domain
+  Object.assign(state, { way, size: settings.size, samples: [], kept, style: null });
   state.revision++;
   el.kept.replaceChildren(...kept.map((entry) => entry.place));
   el.keptTitle.hidden = !kept.length;
   forget();
   el.part.value = 0;
   for (const input of el.ways.querySelectorAll('input')) input.checked = input.value === way;
-  el.size.replaceChildren(...told.sizes.map((size) => new Option(`${size} px`, size)));
-  el.size.value = told.size;
-  el.fromName.textContent = told.from;
-  el.toName.textContent = told.to;
-  el.colourLabel.hidden = told.channels === 1;
-  el.openOutline.hidden = !told.outlines;
-  el.hint.textContent = told.examples.some(Boolean) ? 'Draw here, drop a picture, or take an example'
+  el.size.replaceChildren(...settings.sizes.map((size) => new Option(`${size} px`, size)));
+  el.size.value = settings.size;
+  el.fromName.textContent = settings.from;
+  el.toName.textContent = settings.to;
+  el.colourLabel.hidden = settings.channels === 1;
+  el.openOutline.hidden = !settings.outlines;
+  el.hint.textContent = settings.examples.some(Boolean) ? 'Draw here, drop a picture, or take an example'
     : 'Draw here, or drop a picture';
   el.back.hidden = Object.keys(state.start.ways).length < 2;
-  el.examples.replaceChildren(...told.examples.map((url, i) => {
+  el.examples.replaceChildren(...settings.examples.map((url, i) => {
     const button = document.createElement('button'), image = document.createElement('img');
     if (!url) return '';
     Object.assign(image, { src: url, alt: '' });
@@ -829,7 +830,7 @@ async function chooseWay(way, translated = false) {
   el.hint.hidden = !state.papers[way].empty;
   showMap();
   if (!state.maps[way]) fetchMap(way).catch(showFault);
-  const first = told.examples.findIndex(Boolean);
+  const first = settings.examples.findIndex(Boolean);
   if (first >= 0 && state.papers[way].empty && !translated) {
     await openInput({ example: first });
     forget();
@@ -846,21 +847,21 @@ function begin(start) {
   state.start = start;
   const ways = Object.entries(state.start.ways);
   el.ways.querySelectorAll('label').forEach((label) => label.remove());
-  for (const [way, told] of ways) {
+  for (const [way, settings] of ways) {
     const label = document.createElement('label'), input = document.createElement('input');
     Object.assign(input, { type: 'radio', name: 'munit-way', value: way });
     input.addEventListener('change', safely(() => chooseWay(way)));
-    label.append(input, `${told.from} → ${told.to}`);
+    label.append(input, `${settings.from} → ${settings.to}`);
     el.ways.append(label);
   }
   makeSliders();
 }
-// The paper stays, where the other model has its direction; styles are a model's own.
+// The drawing is kept if the other model has the same direction. Styles are not, because they belong to a model.
 async function chooseModel(model) {
   const start = await (await ask('start', {}, model)).json();
   const { way } = state, drawn = snapshot();
   drawn.paper.sourceSize = 0;   // a file is read again, with the channels of the other model
-  if (drawn.paper.source && drawn.paper.source.example !== undefined) {   // its examples are others
+  if (drawn.paper.source && drawn.paper.source.example !== undefined) {   // the other model has different examples
     Object.assign(drawn.paper, { source: null, untouched: false });
   }
   clearTimeout(quietTimer);
