@@ -1,4 +1,4 @@
-"""--init_from: start a new run from the weights of a checkpoint, or from those of its tensors that fit."""
+"""--init_from: initialise a new run with the weights of a checkpoint, or with those that match in name and shape."""
 import os
 import re
 from argparse import Namespace
@@ -13,29 +13,29 @@ from core.errors import BadInput, shown
 from core.wrong_files import why_not_there
 from trainer import Trainer
 
-MOST_NAMED = 12   # tensors that do not fit
+MOST_NAMED = 12   # tensors that do not match, listed in a message
 
 
 def check_flags(opts: Namespace) -> None:
-    """Make sure that what says how --init_from is taken does not stand alone, and that --init_from is there.
+    """Check the flags --init_from, --init_from_dis and --init_from_partial.
 
     Raises:
-        BadInput: else.
+        BadInput: the file of --init_from does not exist, or one of the other flags is given without --init_from.
     """
     for flag in ('init_from_partial', 'init_from_dis'):
         if getattr(opts, flag) and not opts.init_from:
-            raise BadInput(f'--{flag}: says how --init_from is taken; give --init_from, a gen_XXXXXXXX.pt')
-    if opts.init_from and not opts.resume:   # a run that has snapshots does not need it any more
+            raise BadInput(f'--{flag}: requires --init_from; give --init_from, a gen_XXXXXXXX.pt')
+    if opts.init_from and not opts.resume:   # a resumed run does not need the file
         path = generators_in(Path(opts.init_from))
         if fault := why_not_there(path):
             raise BadInput(f'--init_from {shown(path)}: {fault}')
 
 
 def load_initial(trainer: Trainer, opts: Namespace, say: Callable[[str], None]) -> None:
-    """Load what --init_from, --init_from_dis and --init_from_partial ask for, and say what was taken.
+    """Load weights according to --init_from, --init_from_dis and --init_from_partial, and report what was loaded.
 
     Raises:
-        BadInput: a file that is missing or cannot be used; nothing is loaded then, or some of the networks.
+        BadInput: a file is missing or cannot be used. Some of the networks may have been loaded before.
     """
     path = generators_in(Path(opts.init_from))
     asked = [('--init_from', path, trainer.generators())]
@@ -51,10 +51,11 @@ def load_initial(trainer: Trainer, opts: Namespace, say: Callable[[str], None]) 
 
 
 def generators_in(path: Path) -> Path:
-    """The newest gen_XXXXXXXX.pt of a folder, which may be that of a run; a path of something else as it is.
+    """Return the newest gen_XXXXXXXX.pt in a folder or in its subfolder `checkpoints`. Other paths are returned
+    unchanged.
 
     Raises:
-        BadInput: a folder without one.
+        BadInput: the folder contains no such file.
     """
     if not os.path.isdir(path):
         return path
@@ -66,10 +67,11 @@ def generators_in(path: Path) -> Path:
 
 
 def discriminators_of(path: Path) -> Path:
-    """Where the discriminators of a checkpoint of generators are: a dis_ file beside it, else the file itself.
+    """Return the file with the discriminators of a generator checkpoint: the dis_ file in the same folder, or the file
+    itself.
 
     Raises:
-        BadInput: there is neither.
+        BadInput: neither contains discriminators.
     """
     beside = path.with_name(re.sub('^(gen|ema)', 'dis', path.name))
     if beside != path and beside.exists():
@@ -82,11 +84,16 @@ def discriminators_of(path: Path) -> Path:
 
 
 def load_partly(path: Path, networks: dict[str, nn.Module], flag: str) -> list[str]:
-    """Load the tensors of a checkpoint whose names and shapes fit those of networks by their names in it; a line for
-    each network says how many did, and which did not.
+    """Load the tensors of a checkpoint whose names and shapes match those of the networks.
+
+    Args:
+        networks: the networks by their names in the checkpoint.
+
+    Returns:
+        A message for each network with the number of loaded tensors, and the names of the others.
 
     Raises:
-        BadInput: the file cannot be used, does not say which networks are meant, or nothing in it fits.
+        BadInput: the file cannot be used, its networks cannot be identified, or no tensor matches.
     """
     named, content = f'{flag} {shown(path)}', load_file(path, flag, mmap=True)
     of = 'a generator' if flag == '--init_from' else 'a discriminator'

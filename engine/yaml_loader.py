@@ -1,4 +1,4 @@
-"""Reading a YAML file of plain values, each fault in one line."""
+"""Read a YAML file of plain values, with error messages of one line."""
 import re
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from core.errors import BadInput, shown, why_no_file
 
 MAX_CONFIG_BYTES = 128 * 2 ** 10
 MAX_CONFIG_VALUES = 1000
-MAX_BRACKETS = 20   # within each other: reading takes PyYAML the square of their number
+MAX_BRACKETS = 20   # nesting depth; PyYAML's time is quadratic in it
 YAML_TAG = 'tag:yaml.org,2002:'
 PLAIN_TAGS = ('str', 'int', 'float', 'bool', 'null', 'map', 'seq', 'timestamp', 'merge')
 
 
 def read_yaml(path: Path, flag: str = '--config') -> dict:
-    """The plain values of a YAML file, unchecked.
+    """Read the plain values of a YAML file. Keys and values are not checked.
 
     Raises:
-        BadInput: no such file, or another kind of one; the line names `flag`.
+        BadInput: the file does not exist or is not a YAML file of plain values. The message names `flag`.
     """
     named = f'{flag} {shown(path)}'
     fault = why_no_file(path)
@@ -53,9 +53,9 @@ def read_yaml(path: Path, flag: str = '--config') -> dict:
 
 
 def _explain(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
-    """Where a fault is, and what it is, with what to do about the commonest ones."""
+    """Return the position and description of a YAML error, with advice for the most frequent errors."""
     mark, problem = error.problem_mark or error.context_mark, str(error.problem or error.context)
-    if problem == "could not find expected ':'":   # noticed a line later
+    if problem == "could not find expected ':'":   # PyYAML reports the following line
         return error.context_mark or mark, f'{problem} and a space behind it'
     hints = {"found character '\\t'": 'a tab; YAML takes spaces only', 'found unknown escape':
              'write paths of Windows with / or in single quotes'}
@@ -63,13 +63,13 @@ def _explain(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Text, numbers, truth values, lists and sections; each key once, and no more of it than a config has."""
+    """Loads text, numbers, booleans, lists and sections only. Rejects duplicate keys, tags and very large documents."""
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document, looked over before anything is made of it."""
+        """Return the document after checking its nodes, before objects are constructed."""
         root = super().get_single_node()
         pending, seen = [root] if root else [], 0
-        while pending:   # an alias counts as often as it stands: nine lines of nine aliases are a billion values
+        while pending:   # every use of an alias counts: nine lines of nine aliases are a billion values
             node, seen = pending.pop(), seen + 1
             if seen > MAX_CONFIG_VALUES:
                 raise self._fault(node, f'more than {MAX_CONFIG_VALUES} values, aliases (*name) counted each time')
@@ -115,7 +115,7 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ArithmeticError, LookupError, TypeError, ValueError):   # such as !!int "" and !!bool maybe
+        except (ArithmeticError, LookupError, TypeError, ValueError):   # for example !!int "" and !!bool maybe
             raise self._fault(node, f'not a value of the tag {node.tag.replace(YAML_TAG, "!!", 1)}') from None
 
     @staticmethod
@@ -123,4 +123,4 @@ class _PlainLoader(yaml.SafeLoader):
         return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
-_PlainLoader.add_constructor(f'{YAML_TAG}timestamp', _PlainLoader.construct_yaml_str)   # 2020-13-45 is text as well
+_PlainLoader.add_constructor(f'{YAML_TAG}timestamp', _PlainLoader.construct_yaml_str)   # dates are text

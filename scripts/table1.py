@@ -90,18 +90,18 @@ class Row(NamedTuple):
     name: str
     slug: str                # its name in file names
     trainer: str
-    config: dict             # as its YAML file is written, but for the seed
+    config: dict             # the content of its YAML file, without the seed
     iterations: int
-    paper: str               # its name in `PAPER`, '' for a row of one's own
+    paper: str               # its name in `PAPER`, '' for a row that the paper does not have
     encoder_noise: bool
-    checkpoint: str          # of a row that is taken and not trained; '' otherwise
+    checkpoint: str          # of a row that is evaluated without training; '' otherwise
 
 
 def read_budget(path: Path) -> tuple[dict, list[Row]]:
-    """A budget and its rows.
+    """Read a budget and its rows.
 
     Raises:
-        BadInput: a line for each fault, those of the rows' configs too.
+        BadInput: the budget or a config of a row is invalid. The message has one line for each error.
     """
     budget = {**copy.deepcopy(DEFAULTS), **read_yaml(path, '--budget')}
     faults = [f'{key}: missing' for key in NEEDED if key not in budget]
@@ -173,7 +173,7 @@ def _row_of(entry: Any, budget: dict) -> tuple[Row | None, list[str]]:
 
 
 def merged(*settings: dict) -> dict:
-    """Settings over settings, the last wins; sections are merged key by key."""
+    """Merge settings; later ones override earlier ones. Sections are merged key by key."""
     found: dict = {}
     for one in settings:
         for key, value in one.items():
@@ -187,17 +187,17 @@ def merged(*settings: dict) -> dict:
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Table:
-    """A budget being worked off."""
+    """Trains and evaluates the rows of a budget."""
 
     def __init__(self, budget: dict, rows: list[Row]):
         self.budget, self.rows = budget, rows
         self.output = make_folder(ROOT / budget['output'], 'output:')
 
     def call(self, *arguments: Any, quiet: bool = False) -> None:
-        """Run one of the project's commands to its end, passing on signals so that it can save a snapshot.
+        """Run one of the project's commands, and forward signals to it so that it can save a snapshot.
 
         Raises:
-            RunEnded: it failed, or was stopped.
+            RunEnded: the command failed or was stopped.
         """
         command = [sys.executable, *map(str, arguments)]
         process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.DEVNULL if quiet else None,
@@ -225,10 +225,10 @@ class Table:
                            f'  python {shlex.join(command[1:])}\nthe same command continues from here')
 
     def prepare(self) -> None:
-        """Draw the data if the budget says how, and check that it fits every row.
+        """Draw the data if the budget has a command for it, and check that it is suitable for all rows.
 
         Raises:
-            BadInput: images are missing, or are no pairs where a row learns from pairs; a line a row.
+            BadInput: images are missing, or are not paired although a row requires pairs. One line for each row.
         """
         if self.budget['draw']:
             self.call('scripts/draw_demo_data.py', '--output', self.budget['data_root'],
@@ -242,14 +242,14 @@ class Table:
             raise BadInput('\n'.join(faults))
 
     def run_of(self, row: Row, seed: int) -> str:
-        """The name of a row's run."""
+        """Return the name of the run of a row."""
         return f'{row.slug}_seed{seed}'
 
     def config_of(self, row: Row, seed: int) -> Path:
-        """The config file of a row, written.
+        """Write the config file of a row and return its path.
 
         Raises:
-            BadInput: the row has been trained with other settings.
+            BadInput: the row has already been trained with other settings.
         """
         path = self.output / 'configs' / f'{self.run_of(row, seed)}.yaml'
         if path.exists():
@@ -267,7 +267,7 @@ class Table:
         return path
 
     def checkpoints(self, row: Row, seed: int) -> dict[int, Path]:
-        """The generators to evaluate, by their step; of a row that is taken, the one there is, at its iterations."""
+        """Return the generator checkpoints to evaluate by step. A row that is not trained has one, at its last step."""
         if row.checkpoint:
             path = Path(row.checkpoint.replace('{seed}', str(seed)))
             if not (ROOT / path).is_file():
@@ -279,7 +279,7 @@ class Table:
         return {step: snapshots.file_of(folder, 'gen', step) for step in steps}
 
     def train(self, row: Row, seed: int) -> None:
-        """Train a row, from where it stands."""
+        """Train a row, or resume its training."""
         config = self.config_of(row, seed)
         folder = self.output / 'outputs' / self.run_of(row, seed) / 'checkpoints'
         if row.checkpoint or snapshots.newest(folder)[0] == row.iterations:
@@ -289,7 +289,7 @@ class Table:
                   self.output, '--device', self.budget['device'], '--resume')
 
     def evaluate(self, row: Row, seed: int) -> dict[int, dict]:
-        """What evaluate.py says of each checkpoint of a row, by its step."""
+        """Return the results of evaluate.py for each checkpoint of a row, by step."""
         found = {}
         inputs = len(list_folder(ROOT / self.budget['data_root'] / f'test{"A" if self.budget["a2b"] else "B"}'))
         for step, checkpoint in self.checkpoints(row, seed).items():
@@ -311,13 +311,13 @@ class Table:
         try:
             found = json.loads((folder / 'figures.json').read_text(encoding='utf-8'))
             settings, figures = found['settings'], figures_of(found)
-        except (OSError, ValueError, LookupError, TypeError):   # not there, or cut short
+        except (OSError, ValueError, LookupError, TypeError):   # missing or incomplete
             return False
-        # An evaluation of before this figure is made again: the findings rest on it.
+        # Repeat evaluations by earlier versions, which do not contain this metric; the findings depend on it.
         return 'pixel diversity' in figures and all(settings.get(key) == value for key, value in wanted.items())
 
     def sheet(self) -> Path:
-        """The same inputs translated by every row of the first seed, several outputs across; real data last."""
+        """Draw a sheet of the same inputs translated by all rows with the first seed, followed by real data."""
         source, target = ('A', 'B') if self.budget['a2b'] else ('B', 'A')
         paths = list_folder(ROOT / self.budget['data_root'] / f'test{source}')
         step = max(1, len(paths) // self.budget['sheet_inputs'])
@@ -355,7 +355,7 @@ def _side_of(config: dict) -> int:
 
 
 def draw_sheet(lines: list[tuple[str, list[Path]]], columns: int, size: int, path: Path) -> None:
-    """Write lines of pictures, each behind its name; the name stands once over what it shares."""
+    """Write a sheet with a row of images per line, labelled with its name. Repeated names are written once."""
     groups = []
     for name, group in itertools.groupby(lines, key=lambda line: line[0]):
         rows = []
@@ -375,13 +375,13 @@ def draw_sheet(lines: list[tuple[str, list[Path]]], columns: int, size: int, pat
 # ---------------------------------------------------------------------------------------------------------------------
 
 class Spread(NamedTuple):
-    """The mean of a figure over seeds, and its standard deviation (None of a single one)."""
+    """The mean of a metric over seeds, and its standard deviation (None for a single seed)."""
     mean: float
     deviation: float | None
 
     @classmethod
     def of(cls, values: list[float]) -> 'Spread':
-        """Of at least one value."""
+        """Compute the mean and the standard deviation of at least one value."""
         mean = sum(values) / len(values)
         if len(values) == 1:
             return cls(mean, None)
@@ -389,21 +389,21 @@ class Spread(NamedTuple):
 
 
 def figures_of(evaluation: dict, which: str = 'model') -> dict[str, float]:
-    """The figures of a figures.json by name: of the model, or what is real beside them."""
+    """Return the metrics in a figures.json by name, for the model or for real images."""
     return {figure['name']: figure[which] for figure in evaluation['figures'] if figure[which] is not None}
 
 
 def over_seeds(evaluations: list[dict], which: str = 'model') -> dict[str, Spread]:
-    """The figures that all evaluations have, over them."""
+    """Return the mean and standard deviation of the metrics that all evaluations contain."""
     found = [figures_of(evaluation, which) for evaluation in evaluations]
     return {name: Spread.of([one[name] for one in found]) for name in found[0] if all(name in one for one in found)}
 
 
 def results_of(rows: list[Row], evaluations: dict[str, dict[int, dict[int, dict]]]) -> list[dict]:
-    """The rows of the table, real data last: name, paper's name, figures at the end, and along the way.
+    """Return the rows of the table, with real data last: name, name in the paper, final metrics, and metrics by step.
 
     Args:
-        evaluations: by row, seed and step.
+        evaluations: results of evaluate.py by row, seed and step.
     """
     results = []
     for row in rows:
@@ -413,16 +413,16 @@ def results_of(rows: list[Row], evaluations: dict[str, dict[int, dict[int, dict]
                         'figures': along[row.iterations], 'along': along})
     ends = [one[row.iterations] for row in rows for one in evaluations[row.slug].values()]
     real: dict[str, Spread] = {}
-    for evaluation in ends:   # figures that only some rows have, such as those of guides, have a real side as well
+    for evaluation in ends:   # metrics that only some rows have, such as guided ones, also have a value for real data
         real = {**over_seeds([evaluation], 'real'), **real}
     return [*results, {'name': 'real data', 'trainer': '', 'paper': 'real data', 'iterations': 0, 'figures': real,
                        'along': {}}]
 
 
 def diversity_figure(results: list[dict]) -> str:
-    """LPIPS where all rows have it, else pixel diversity.
+    """Return the name of the diversity metric: LPIPS if all rows have it, otherwise pixel diversity.
 
-    Not colour diversity: the commoner colour of a picture in two halves flips by noise that no eye can see.
+    Colour diversity is not used, because invisible noise can change which of two equally frequent colours is dominant.
     """
     for column in COLUMNS:
         if column.figure.startswith('LPIPS') and all(column.figure in row['figures'] for row in results):
@@ -431,7 +431,7 @@ def diversity_figure(results: list[dict]) -> str:
 
 
 def findings(results: list[dict]) -> list[str]:
-    """The paper's findings, each with what is found here; those whose rows or figures are not there are left out."""
+    """Check the findings of the paper, and return a line for each. Findings without the required rows are omitted."""
     figure = diversity_figure(results)
     diversity = {row['paper']: row['figures'][figure].mean for row in results if figure in row['figures']}
     kept = {row['paper']: row['figures']['content kept'].mean for row in results if 'content kept' in row['figures']}
@@ -461,7 +461,9 @@ def findings(results: list[dict]) -> list[str]:
 
 
 def order_of_diversity(diversity: dict[str, float], figure: str) -> list[str]:
-    """How many pairs of rows stand in the paper's order of diversity, of those that have one on both its sets."""
+    """Count the pairs of rows whose order of diversity is that of the paper, among those with the same order on both of
+    the paper's data sets.
+    """
     names = [name for name in PAPER if name in diversity]
     agreed, other = 0, []
     for i, one in enumerate(names):
@@ -493,7 +495,7 @@ dropout, CycleGAN*'s by both noise and dropout.'''
 
 
 def write_table(output: Path, budget: dict, results: list[dict], left_out: list[str]) -> None:
-    """table.md and table.json."""
+    """Write table.md and table.json."""
     columns = [column for column in COLUMNS if any(column.figure in row['figures'] for row in results)]
     columns.sort(key=lambda column: not column.quality)
 
@@ -543,7 +545,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def draw_curves(results: list[dict], path: Path) -> bool:
-    """The figures over the iterations, a line a row, its spread over seeds in pale; whether matplotlib is there."""
+    """Plot metrics over iterations with a curve for each row and its spread over seeds. Returns False if matplotlib is
+    missing.
+    """
     try:
         import matplotlib
     except ImportError:
@@ -591,8 +595,8 @@ def draw_curves(results: list[dict], path: Path) -> bool:
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The paper's table 1, from a budget.")
     parser.add_argument('--budget', required=True, help='a YAML file such as configs/table1/demo.yaml')
-    parser.add_argument('--output', help="in place of the budget's")
-    parser.add_argument('--device', help="in place of the budget's")
+    parser.add_argument('--output', help='output folder (default: that of the budget)')
+    parser.add_argument('--device', help='device (default: that of the budget)')
     return parser.parse_args(argv)
 
 
@@ -603,7 +607,7 @@ def main(argv: list[str] | None = None) -> None:
     budget.update({key: getattr(opts, key) for key in ('output', 'device') if getattr(opts, key)})
     table = Table(budget, rows)
     table.prepare()
-    # All of the first seed before any of the second: what there is, is a whole table as early as can be.
+    # The first seed is completed before the second one, so that a complete table exists as early as possible.
     for seed in budget['seeds']:
         for row in rows:
             table.train(row, seed)

@@ -133,7 +133,7 @@ def test_a_file_that_is_missing_makes_no_folder(tmp_path, capsys):
 @pytest.mark.parametrize('flag', ['--init_from_dis', '--init_from_partial'])
 def test_init_flags_without_init_from_are_one_line(capsys, flag):
     assert complaint(capsys, train_command.main, flag) == (
-        f'{flag}: says how --init_from is taken; give --init_from, a gen_XXXXXXXX.pt')
+        f'{flag}: requires --init_from; give --init_from, a gen_XXXXXXXX.pt')
 
 
 def test_a_run_starts_from_what_fits_and_a_resumed_one_does_not(donor, tmp_path, capsys):

@@ -582,8 +582,8 @@ function showMap() {
     el.mapAbout.textContent = '';
   } else if (entry.map) {
     const [first, second] = entry.map.explained.map((part) => Math.round(100 * part));
-    el.mapAbout.textContent = `Click, or use the arrow keys. ${entry.map.images} styles by their first two components ` +
-      `(${first}% and ${second}% of the variance); circles: N(0, 1).`;
+    el.mapAbout.textContent = `Click, or use the arrow keys. ${entry.map.images} styles by their first two ` +
+      `components (${first}% and ${second}% of the variance); circles: N(0, 1).`;
   } else {
     el.mapAbout.textContent = entry.why === undefined
       ? `Computing the map: ${entry.done} of ${entry.of || '…'} images` : `No map: ${entry.why}.`;
