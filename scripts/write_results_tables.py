@@ -278,7 +278,6 @@ QUOTES = (('README.md', readme_sentence),
           ('benchmarks/README.md', bf16_sentence))
 
 
-
 def filled(page: str, text: str) -> str:
     """The text of a page with its tables written again.
 
