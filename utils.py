@@ -45,16 +45,18 @@ BEST_QUALITY = {**dict.fromkeys(('.jpg', '.jpeg', '.jfif', '.jpe', '.mpo'), JPEG
                 '.jp2': {'irreversible': False}}
 
 
-def to_images(images: Tensor) -> list[Image.Image]:
-    """Images (N, 1 or 3, H, W) in [-1, 1] -> RGB images of Pillow."""
-    return [Image.fromarray(pixels) for pixels in to_bytes(to_picture(images).expand(-1, 3, -1, -1)).cpu().numpy()]
+def to_images(images: Tensor, normalize: bool = False) -> list[Image.Image]:
+    """Images (N, 1 or 3, H, W) in [-1, 1] -> images of Pillow, grey or RGB. Args as for `to_picture`."""
+    return [_image_of(pixels) for pixels in to_bytes(to_picture(images, normalize)).cpu()]
+
+
+def _image_of(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.cpu().numpy()[:, :, 0 if pixels.shape[2] == 1 else slice(None)])
 
 
 def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
     """Write bytes (H, W, 1 or 3) or an image of Pillow as a picture; the ending of the name says the format."""
-    if isinstance(picture, Tensor):
-        array = picture.cpu().numpy()
-        picture = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+    picture = _image_of(picture) if isinstance(picture, Tensor) else picture
     picture.save(path, **BEST_QUALITY.get(path.suffix.lower(), {}))
 
 
