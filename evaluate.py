@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from core.device import choose_device
 from core.errors import BadInput, naming, shown
-from core.files import given_files, make_folder, refuse_overwriting
+from core.files import given_files, make_folder, refuse_overwriting, write_text
 from core.picture_sheet import sheet
 from core.precision import PRECISIONS
 from data import find_images
@@ -479,10 +479,7 @@ def write_json(path: Path, rows: list[Row], styles: StyleTable | None, settings:
     if styles:
         content['style_factors'] = {'factors': ground_truth.FACTORS, **{
             key: value.tolist() for key, value in styles._asdict().items() if value is not None}}
-    try:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
-    except OSError as error:
-        raise BadInput(f'{path}: cannot be written ({error.strerror or error})') from None
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
 def write_sheet(path: Path, rows: list[tuple], images: own_metrics.TestImages) -> None:

@@ -6,6 +6,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core import safetensors_file
-from core.checkpoint_kinds import describe, kind_of, kind_of_file, unwrap, unwrap_single
+from core.checkpoint_kinds import describe, kind_of, kind_of_file, unwrap, unwrap_any, unwrap_single
 from core.checkpoint_scan import Foreign, Refused, scan
 from core.errors import BadInput, say_once, shown
 from core.files import replacing
@@ -86,6 +87,26 @@ def load_file(path: str | Path, flag: str = '', mmap: bool = False) -> dict:
     if not isinstance(content, dict):
         raise BadInput(f'{named}: not a checkpoint but a {type(content).__name__}')
     return content
+
+
+def load_any(path: str | Path, flag: str, files: Sequence[str] = ('gen', 'dis')) -> tuple[dict, str]:
+    """The generators or discriminators of any method in a checkpoint, out of their wrappers, and what they are.
+
+    Args:
+        files: which of the two kinds of files to take.
+
+    Raises:
+        BadInput: as for `load_file`, and for a file of another kind.
+    """
+    named = f'{flag} {shown(path)}'
+    content, done = unwrap_any(load_file(path, flag))
+    if done:
+        say_once(f'{named}: {done}')
+    kind = kind_of_file(content)
+    if not any(kind.startswith({'gen': 'a generator of', 'dis': 'a discriminator'}[file]) for file in files):
+        found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
+        raise BadInput(f'{named}: {found}; use {" or ".join(f"{file}_XXXXXXXX.pt" for file in files)}')
+    return content, kind
 
 
 def load_single(path: str | Path, first_names: str, flag: str) -> dict:

@@ -105,6 +105,18 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all. Raises OSError."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding='utf-8', errors='replace')   # a file name may not be valid UTF-8
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same as `replace_text`, for a file that the user named. Raises BadInput."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding='utf-8', errors='replace')
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Like `replacing`, for a path given by the user.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput, shown
-from core.files import atomic_write
+from core.files import write_text
 
 REQUIREMENTS = 'requirements/track.txt'
 REMEMBERED = 'tracker.json'   # in the run's folder: which run of the tracker it is
@@ -159,8 +159,7 @@ def start(kind: str, folder: Path, name: str, resumed: bool, say: Callable[[str]
     except Exception as error:   # not logged in, no such server, …
         raise BadInput(f'tracker {kind}: cannot be started ({shown(error, 300)}); see its documentation, or use '
                        f'tracker: none') from None
-    with atomic_write(folder / REMEMBERED) as beside:
-        beside.write_text(json.dumps({'tracker': kind, 'id': tracker.id}), encoding='utf-8')
+    write_text(folder / REMEMBERED, json.dumps({'tracker': kind, 'id': tracker.id}))
     return Guarded(tracker, kind, say)
 
 

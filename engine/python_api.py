@@ -21,7 +21,7 @@ from core.band_images import PICTURES
 from core.checkpoints import load_networks
 from core.device import choose_device
 from core.errors import BadInput, shown
-from core.precision import autocast
+from core.precision import autocast, set_precision
 from core.safetensors_file import is_safetensors
 from data import read_image_bytes, read_options, transform_of
 from engine.config import check_config, config_for, load_config
@@ -191,10 +191,16 @@ def settings_kept() -> Iterator[None]:
     """A context that restores the global state that a translator changes: the precision of 32-bit products, and the
     state of PyTorch's random number generator.
     """
+    with products_kept(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+@contextlib.contextmanager
+def products_kept() -> Iterator[None]:
+    """Restores the precision of 32-bit products in this process."""
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
+        yield
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
@@ -314,11 +320,10 @@ class ImageTranslator:
         domain = self._domain(domain, self.source)
         with self._precision(), torch.no_grad():
             images = self.read(image, domain, new_size)
-            translator = self._from(domain)
             height, width = images.shape[2:]
-            gen = translator.source_gen
+            gen = self._from(domain).source_gen
             encoder = gen.enc_content if self.method == 'MUNIT' else gen.enc
-            content = encoder(pad_to(images, *self._padded(height, width)))
+            content = encoder(pad_to(images, *map(self.translator.padded, (height, width))))
             style = self._encode_style(images, domain) if self.method == 'MUNIT' else None
         return Codes(content.float(), style, (height, width))
 
@@ -434,20 +439,10 @@ class ImageTranslator:
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
         """A context with the precision of this model, independent of the setting of the process."""
-        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         precision = self.translator.precision
-        try:
-            torch.set_float32_matmul_precision('highest' if precision == 'fp32' else 'high')
-            torch.backends.cudnn.allow_tf32 = precision != 'fp32'
-            with autocast(precision, self.device):
-                yield
-        finally:
-            torch.set_float32_matmul_precision(products)
-            torch.backends.cudnn.allow_tf32 = convolutions
-
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        multiple, smallest = self.translator.multiple, self.translator.smallest
-        return tuple(max(smallest, -(-side // multiple) * multiple) for side in (height, width))
+        with products_kept(), autocast(precision, self.device):
+            set_precision(precision)
+            yield
 
     def _check_styles(self, what: str) -> None:
         if self.method != 'MUNIT':

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from core import distributed, snapshots, trackers
 from core.device import peak_memory
 from core.errors import BadInput, shown
-from core.files import DISK_FAULTS, make_folder, replacing
+from core.files import DISK_FAULTS, make_folder, replace_text, replacing
 from core.loss_table import LossTable
 from core.picture_sheet import sheet
 from core.tensorboard_log import Log, truncate_after
@@ -332,5 +332,4 @@ def _write_config(source: Path, target: Path, overrides: dict) -> None:
             if key == 'data_root':
                 kept = [line for line in kept if not line.startswith(('data_folder_', 'data_list_'))]
             lines = [*kept, yaml.safe_dump({key: value}).strip() + '   # from the command line']
-    with replacing(target) as temporary:
-        temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    replace_text(target, '\n'.join(lines) + '\n')

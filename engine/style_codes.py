@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from core.errors import BadInput, shown, why_no_file
-from core.files import make_folder, replacing
+from core.files import make_folder, replace_text
 from engine.methods import METHODS
 from engine.translator import Translator
 
@@ -91,10 +91,8 @@ def write_codes(codes: Tensor, path: str | Path, flag: str) -> None:
     """
     path = Path(path)
     make_folder(path.parent, flag)
-    lines = [code_text(code) for code in codes]
     try:
-        with replacing(path) as temporary:
-            temporary.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        replace_text(path, ''.join(f'{code_text(code)}\n' for code in codes))
     except (OSError, ValueError) as error:
         raise BadInput(f'{flag} {shown(path)}: cannot be written ({getattr(error, "strerror", error)})') from None
 

@@ -230,7 +230,7 @@ class Translator:
         """
         n, _, height, width = images.shape
         images = images.to(self.device, non_blocking=images.is_pinned())
-        images = pad_to(images, self._padded(height), self._padded(width))
+        images = pad_to(images, self.padded(height), self.padded(width))
         at_once = max(1, pixels_at_once // (images.shape[2] * images.shape[3]))
         content = torch.cat([self._run(self._encode, part) for part in images.split(at_once)])
         if styles is None:
@@ -255,7 +255,8 @@ class Translator:
             raise BadInput(f'--compile: PyTorch cannot compile the networks on this machine ({reason_of(error)}); '
                            f'leave it out, or install a compiler for {self.device.type}') from None
 
-    def _padded(self, length: int) -> int:
+    def padded(self, length: int) -> int:
+        """The side of an image, as it is padded for the networks."""
         return max(self.smallest, -(-length // self.multiple) * self.multiple)
 
 

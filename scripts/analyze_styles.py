@@ -13,17 +13,18 @@
 
 If an image cannot be read, it is reported and skipped, and the exit status is 2.
 """
+import json
 import sys
 
 import _root  # noqa: F401
 
 from core.errors import BadInput, naming, shown
-from core.files import given_files, make_folder, refuse_overwriting
+from core.files import given_files, make_folder, refuse_overwriting, write_text
 from data import list_folder
 from engine.cli import DirectionParser, add_new_size, run_command
 from engine.methods import METHODS
 from engine.translator import open_translator
-from extras.styles.style_space import describe_space, draw_map, encode_all, map_of, measure, sweep, write_text
+from extras.styles.style_space import describe_space, draw_map, encode_all, map_of, measure, sweep
 from utils import write_output
 
 
@@ -55,11 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     refuse_overwriting(written, [*paths, *given_files(opts)], '--output_folder')
 
     summary = describe_space(space)
-    write_text({'checkpoint': opts.checkpoint, 'domain': translator.target, 'style_folder': opts.style_folder,
-                **summary}, folder / 'styles.json')
+    about = {'checkpoint': opts.checkpoint, 'domain': translator.target, 'style_folder': opts.style_folder, **summary}
+    write_text(folder / 'styles.json', json.dumps(about, indent=1) + '\n')
     write_output(sweep(translator, space, contents), folder / 'components.png')
     names = [path.relative_to(opts.style_folder).as_posix() for path in read]
-    write_text(map_of(space, names, codes), folder / 'map.json')
+    write_text(folder / 'map.json', json.dumps(map_of(space, names, codes), indent=1) + '\n')
     write_output(draw_map(translator, space, read, opts.new_size), folder / 'map.png')
     print_table(summary)
     print(f'{folder}: wrote styles.json, components.png, map.png, map.json')

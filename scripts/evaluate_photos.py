@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from core.errors import BadInput, naming, shown
-from core.files import atomic_write, given_files, make_folder, refuse_overwriting
+from core.files import given_files, make_folder, refuse_overwriting, write_text
 from data import find_images
 from engine.cli import DirectionParser, add_seed, at_least, run_command
 from engine.translator import open_translator, require_pictures
@@ -94,8 +94,7 @@ def report(opts, seen: dict[str, list], inputs: int) -> None:
     folder = make_folder(opts.output_folder, '--output_folder')
     about = {'config': opts.config, 'checkpoint': opts.checkpoint, 'inputs': inputs, 'num_style': opts.num_style,
              'seed': opts.seed, 'metrics': found}
-    with atomic_write(folder / REPORT) as path:
-        Path(path).write_text(json.dumps(about, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    write_text(folder / REPORT, json.dumps(about, indent=1, ensure_ascii=False) + '\n')
     print(f'wrote {folder / REPORT}')
 
 

@@ -35,10 +35,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from core import safetensors_file
-from core.checkpoint_kinds import describe, kind_of_file, unwrap_any
-from core.checkpoints import load_file, put_file, read_networks
+from core.checkpoints import load_any, put_file, read_networks
 from core.device import choose_device, reason_of
-from core.errors import BadInput, RunEnded, say_once, shown
+from core.errors import BadInput, RunEnded, shown
 from core.files import atomic_write, given_files, make_folder, refuse_overwriting
 from data import new_size_of
 from engine.cli import DirectionParser, run_command
@@ -114,16 +113,11 @@ def convert(opts) -> Path:
         BadInput: the config or checkpoint cannot be used, or the file cannot be written.
     """
     config = config_for(opts.config, opts.checkpoint, opts.trainer)
-    content, done = unwrap_any(load_file(opts.checkpoint, '--checkpoint'))
-    if done:
-        say_once(f'--checkpoint {shown(opts.checkpoint)}: {done}')
-    if (kind := kind_of_file(content)).startswith('a generator of'):
+    content, kind = load_any(opts.checkpoint, '--checkpoint')
+    if kind.startswith('a generator of'):
         with without_weights():
             networks = translator_class(opts.trainer).networks(config, opts.trainer)
         read_networks(opts.checkpoint, networks, '--checkpoint')   # checks it against the config
-    elif not kind.startswith('a discriminator'):
-        found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
-        raise BadInput(f'--checkpoint {shown(opts.checkpoint)}: {found}; use gen_XXXXXXXX.pt or dis_XXXXXXXX.pt')
     path = make_folder(opts.output_folder, '--output_folder') / f'{Path(opts.checkpoint).stem}.{opts.format}'
     refuse_overwriting([path], given_files(opts), '--output_folder')
     if opts.format == 'pt':

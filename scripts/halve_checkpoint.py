@@ -10,9 +10,8 @@ from pathlib import Path
 import _root  # noqa: F401
 import torch
 
-from core.checkpoint_kinds import describe, kind_of_file, unwrap_any
-from core.checkpoints import load_file, put_file
-from core.errors import BadInput, OneLineParser, say_once, shown
+from core.checkpoints import load_any, put_file
+from core.errors import BadInput, OneLineParser, shown
 from core.files import make_folder, refuse_overwriting
 from core.safetensors_file import is_safetensors
 from engine.cli import run_command
@@ -27,17 +26,11 @@ def main(argv: list[str] | None = None) -> None:
         raise BadInput(f'--output {shown(opts.output)}: this command writes PyTorch files; use the extension .pt, '
                        f'and then export_onnx.py --format safetensors')
     refuse_overwriting([Path(opts.output)], [opts.input], '--output')
-    named = f'--input {shown(opts.input)}'
-    content, done = unwrap_any(load_file(opts.input, '--input'))
-    if done:
-        say_once(f'{named}: {done}')
-    if not (kind := kind_of_file(content)).startswith('a generator of'):
-        found = describe(content) if kind == 'a file of something else' else f'this is {kind}'
-        raise BadInput(f'{named}: {found}; use gen_XXXXXXXX.pt')
+    content, _ = load_any(opts.input, '--input', ('gen',))
     halved = {name: {key: value.half() if value.dtype == torch.float32 else value for key, value in state.items()}
               for name, state in content.items()}
     if not all(value.isfinite().all() for state in halved.values() for value in state.values()):
-        raise BadInput(f'{named}: has weights above 65504, the largest number in half precision')
+        raise BadInput(f'--input {shown(opts.input)}: has weights above 65504, the largest number in half precision')
     output = Path(opts.output)
     make_folder(output.parent, '--output')
     put_file(halved, output, '--output')

@@ -36,7 +36,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from core.errors import BadInput, OneLineParser, RunEnded, naming, shown
-from core.files import atomic_write, make_folder
+from core.files import atomic_write, make_folder, write_text
 from core.picture_sheet import CAPTION, GAP, captioned, headed, sheet, stacked
 from data import MAX_IMAGE_PIXELS, list_folder, read_image
 from engine.cli import at_least, run_command
@@ -352,9 +352,8 @@ def main(argv: list[str] | None = None) -> int:
         raise BadInput(str(error)) from None
 
     make_folder(args.output, '--output')
-    with atomic_write(args.output / SETTINGS) as part:
-        part.write_text(json.dumps({'settings': settings, 'split': split}, indent=1, sort_keys=True) + '\n',
-                        encoding='utf-8')
+    write_text(args.output / SETTINGS, json.dumps({'settings': settings, 'split': split}, indent=1, sort_keys=True)
+               + '\n')
     for folder in FOLDERS + ((REFUSED,) if args.cut_out else ()):
         make_folder(args.output / folder, '--output')
 

@@ -10,9 +10,10 @@ from typing import Any
 import _root  # noqa: F401
 
 from core.errors import BadInput, OneLineParser, shown
+from core.files import replace_text
 from engine.cli import run_command
 from engine.config import read_yaml
-from engine.run_page.page import WAYS, Curves, as_script, find_pictures, page_of, read_data, replace_text
+from engine.run_page.page import WAYS, Curves, as_script, find_pictures, page_of, read_data
 
 
 def main(argv: list[str] | None = None) -> None:

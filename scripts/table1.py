@@ -20,6 +20,7 @@ import re
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import textwrap
@@ -32,7 +33,7 @@ from PIL import Image
 
 from core import snapshots
 from core.errors import BadInput, RunEnded, shown
-from core.files import make_folder, replacing
+from core.files import make_folder, replace_text, replacing
 from core.picture_sheet import headed, sheet, stacked
 from data import list_folder
 from engine.cli import run_command
@@ -261,9 +262,8 @@ class Table:
                                f'name another output: in the budget, or move {shown(self.output)} away')
             return path
         make_folder(path.parent, 'output:')
-        with replacing(path) as temporary:
-            temporary.write_text(f'# Written by scripts/table1.py: {row.name}, seed {seed}\n'
-                                 + yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True), encoding='utf-8')
+        replace_text(path, f'# Written by scripts/table1.py: {row.name}, seed {seed}\n'
+                     + yaml.safe_dump(row.config, sort_keys=False, allow_unicode=True))
         return path
 
     def checkpoints(self, row: Row, seed: int) -> dict[int, Path]:
@@ -382,10 +382,7 @@ class Spread(NamedTuple):
     @classmethod
     def of(cls, values: list[float]) -> 'Spread':
         """Compute the mean and the standard deviation of at least one value."""
-        mean = sum(values) / len(values)
-        if len(values) == 1:
-            return cls(mean, None)
-        return cls(mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)))
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def figures_of(evaluation: dict, which: str = 'model') -> dict[str, float]:
@@ -527,7 +524,7 @@ def write_table(output: Path, budget: dict, results: list[dict], left_out: list[
     found = findings(results)
     lines += ['', STANDS_IN, '', "**The paper's findings here.**", '', *(f'- {line}' for line in found)]
     lines += ['', '**Left out.**', '', *(f'- {line}' for line in left_out)] if left_out else []
-    _write(output / 'table.md', '\n'.join(lines) + '\n')
+    replace_text(output / 'table.md', '\n'.join(lines) + '\n')
 
     content = {'budget': budget, 'paper': {name: dict(zip(('shoes quality', 'shoes LPIPS', 'handbags quality',
                                                            'handbags LPIPS'), values, strict=True))
@@ -536,12 +533,7 @@ def write_table(output: Path, budget: dict, results: list[dict], left_out: list[
                          'along': {step: {name: spread._asdict() for name, spread in figures.items()}
                                    for step, figures in row['along'].items()}} for row in results],
                'findings': found, 'left_out': left_out}
-    _write(output / 'table.json', json.dumps(content, indent=2, ensure_ascii=False) + '\n')
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+    replace_text(output / 'table.json', json.dumps(content, indent=2, ensure_ascii=False) + '\n')
 
 
 def draw_curves(results: list[dict], path: Path) -> bool:

@@ -22,11 +22,12 @@ from test_commands import complaint
 
 import train as train_command
 from core.errors import RunEnded
+from core.files import replace_text
 from core.tensorboard_log import Log, events, scalars
 from engine.cli import run_command
 from engine.run_page import comparison
 from engine.run_page import page as run_page
-from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_data, replace_text
+from engine.run_page.page import PACE, POINTS, Curves, Report, as_script, read_data
 from engine.training import StopSignal
 from trainer import MUNIT_Trainer
 

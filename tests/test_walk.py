@@ -74,7 +74,7 @@ def test_an_interpolation_is_a_sheet_and_animations_of_codes_by_slerp(model, tmp
                 away = [np.abs(cell(picture, 0, 1) - outputs[1][j]).mean() for j in range(4)]
                 assert min(away) == away[i] < 40, away   # lossy compression loses much of noise
     assert ('walk.mp4' in capsys.readouterr().out.split('wrote')[1].split('\n')[0]) == (
-        find_spec('av') is not None or find_spec('imageio_ffmpeg') is not None)
+        find_spec('av') is not None)
 
 
 def test_a_seed_is_the_style_that_test_py_samples(model, tmp_path):
@@ -121,11 +121,8 @@ def test_the_style_of_a_picture_is_that_of_the_target_domains_encoder(model, tmp
     assert (tmp_path / 'styles.txt').read_text() == (tmp_path / 'one.txt').read_text()
 
 
-@pytest.mark.parametrize('module', ['av', 'imageio_ffmpeg'])
-def test_an_animation_has_the_frames_of_the_interpolation(model, tmp_path, monkeypatch, module):
+def test_an_animation_has_the_frames_of_the_interpolation(tmp_path):
     av = pytest.importorskip('av')
-    pytest.importorskip(module)
-    monkeypatch.setattr(animations, 'find_spec', lambda name: name == module or None)
     frames = [Image.new('RGB', (40, 33), (value, value, value)) for value in (0, 60, 120, 180, 240)]
     written, missing = animations.write_animations(frames, tmp_path, 'walk', 10)
     assert 'walk.mp4' in written and not missing
@@ -142,7 +139,7 @@ def test_a_missing_encoder_is_one_line_and_the_other_formats_are_written(tmp_pat
     frames = [Image.new('RGB', (8, 8), (value, value, value)) for value in (0, 255)]
     written, missing = animations.write_animations(frames, tmp_path, 'walk', 10)
     assert written == ['walk.webp', 'walk.gif']
-    assert missing == [f'{tmp_path}/walk.mp4: not written; neither PyAV nor imageio-ffmpeg is installed: '
+    assert missing == [f'{tmp_path}/walk.mp4: not written; PyAV is not installed: '
                        f'pip install -r requirements/demo.txt']
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from core.errors import BadInput, shown
-from engine.run_page.page import POINTS, SPLITS, WAYS, as_script, page_of, read_data, replace_text
+from core.files import replace_text
+from engine.run_page.page import POINTS, SPLITS, WAYS, as_script, page_of, read_data
 
 
 def write_comparison(data: dict[str, Any], output_folder: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.files import replacing
+from core.files import replace_text
 from core.tensorboard_log import events, scalars_of
 from engine.config_keys import NO_DEFAULT, REQUIRED, Key
 from engine.methods import METHODS, schema_of
@@ -272,12 +272,6 @@ def find_pictures(folder: Path) -> dict[str, list[int]]:
         if match := re.fullmatch(r'gen_(?:a2b|b2a)_(train|test)_(\d{8,})\.jpg', name):
             found[match[1]].add(int(match[2]))
     return {split: sorted(steps) for split, steps in found.items()}
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding='utf-8', errors='replace')   # a file name may not be valid UTF-8
 
 
 @functools.cache

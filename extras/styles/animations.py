@@ -1,5 +1,5 @@
 """Animations of a sequence of pictures."""
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from core.errors import BadInput, shown
 from core.files import atomic_write
-from extras.video.writer import write_by_av, write_by_ffmpeg
+from extras.video.writer import write_mp4
 
 
 def write_animations(frames: Sequence[Image.Image], folder: Path, stem: str, fps: int) -> tuple[list[str], list[str]]:
@@ -25,15 +25,14 @@ def write_animations(frames: Sequence[Image.Image], folder: Path, stem: str, fps
     """
     arrays = [np.asarray(frame) for frame in frames]
     several = {'save_all': True, 'append_images': frames[1:], 'duration': round(1000 / fps), 'loop': 0}
-    video, needs = _video_writer()
     kinds = {'webp': lambda path: frames[0].save(path, 'WEBP', quality=90, **several),
              'gif': lambda path: frames[0].save(path, 'GIF', **several),
-             'mp4': None if video is None else lambda path: video(arrays, path, fps)}
+             'mp4': (lambda path: write_mp4(arrays, path, fps)) if find_spec('av') else None}
     written, missing = [], []
     for ending, write in kinds.items():
         path = folder / f'{stem}.{ending}'
         if write is None:
-            missing.append(f'{path}: not written; {needs}')
+            missing.append(f'{path}: not written; PyAV is not installed: pip install -r requirements/demo.txt')
             continue
         try:
             with atomic_write(path) as part:
@@ -44,12 +43,3 @@ def write_animations(frames: Sequence[Image.Image], folder: Path, stem: str, fps
         except Exception as error:   # libraries without an encoder for this format raise errors of many types
             missing.append(f'{path}: not written; this installation cannot encode it ({shown(error, 120)})')
     return written, missing
-
-
-def _video_writer() -> tuple[Callable[[Sequence[np.ndarray], Path, int], None] | None, str]:
-    """A function that writes an MP4 file and '', or None and what is missing."""
-    if find_spec('av'):
-        return write_by_av, ''
-    if find_spec('imageio_ffmpeg'):
-        return write_by_ffmpeg, ''
-    return None, 'neither PyAV nor imageio-ffmpeg is installed: pip install -r requirements/demo.txt'

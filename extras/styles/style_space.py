@@ -1,5 +1,4 @@
 """The style space of a domain: moments and principal components of its style codes, and a map of its images."""
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from core.errors import BadInput
-from core.files import atomic_write
 from core.picture_sheet import sheet
 from engine.translator import Translator
 from utils import to_images
@@ -156,13 +154,3 @@ def with_room(places: Sequence[tuple[float, float]], side: float) -> list[int]:
             taken.setdefault((column, row), []).append((x, y))
             kept.append(i)
     return kept
-
-
-def write_text(content: dict, path: Path) -> None:
-    """Write JSON to a file atomically.
-
-    Raises:
-        BadInput: the file cannot be written.
-    """
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8', errors='replace')

@@ -332,31 +332,15 @@ def _metadata(stream: Any) -> dict[str, str]:
     return {key: value for key, value in stream.metadata.items() if key.lower() in ('language', 'title')}
 
 
-def write_by_av(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    """Write frames (H, W, 3) of equal size, uint8, to an MP4 file with PyAV. Odd sizes are padded by a white line."""
-    height, width = _pad_to_even(frames[0]).shape[:2]
-    writer = VideoWriter(path, '.mp4', (width, height), Fraction(1, fps), Fraction(fps))
+def write_mp4(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
+    """Write frames (H, W, 3) of equal size, uint8, to an MP4 file. Odd sizes are padded by a white line."""
+    height, width, _ = frames[0].shape
+    frames = [np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), constant_values=255) for frame in frames]
+    writer = VideoWriter(path, '.mp4', (width + width % 2, height + height % 2), Fraction(1, fps), Fraction(fps))
     try:
         for i, frame in enumerate(frames):
-            writer.write(_pad_to_even(frame), i, 1)
+            writer.write(frame, i, 1)
     except BaseException:
         writer.abort()
         raise
     writer.finish()
-
-
-def write_by_ffmpeg(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    """Do the same as `write_by_av` with the FFmpeg executable of imageio-ffmpeg."""
-    import imageio_ffmpeg
-    height, width = _pad_to_even(frames[0]).shape[:2]
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=fps, quality=9, macro_block_size=2,
-                                         ffmpeg_log_level='error')
-    writer.send(None)
-    for frame in frames:
-        writer.send(np.ascontiguousarray(_pad_to_even(frame)))
-    writer.close()
-
-
-def _pad_to_even(frame: np.ndarray) -> np.ndarray:
-    """Pad a frame (H, W, 3) with white so that both sides are even."""
-    return np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), constant_values=255)
