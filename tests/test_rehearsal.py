@@ -225,7 +225,9 @@ def test_a_graph_learns_what_single_operations_learn(fake_cuda, trainer_cls, cha
     assert_alike(run(trainer, graphed, range(WARM_UP + 5)), wanted)
     assert len(made) == 1 and made[0].recordings == 1
     for (name, one), other in zip(trainer.state_dict().items(), plain.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5, msg=name)
+        # The gradient of a bias that a norm removes is rounding noise, which Adam scales to steps of the learning rate.
+        atol = 1e-3 if name.endswith('conv.bias') else 1e-5
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=atol, msg=name)
 
 
 def test_a_snapshot_with_a_graph_is_an_ordinary_one_and_resuming_captures_again(fake_cuda, tmp_path):

@@ -167,4 +167,4 @@ def test_optimizer_states_are_not_converted_and_inputs_not_overwritten(model, co
 def test_a_pytorch_file_is_not_named_safetensors(model, tmp_path, capsys):
     line = complaint(capsys, halve_checkpoint.main, f'--input={model["checkpoint"]}',
                      f'--output={tmp_path / "half.safetensors"}')
-    assert 'call it .pt' in line and not list(tmp_path.iterdir())
+    assert 'use the extension .pt' in line and not list(tmp_path.iterdir())
