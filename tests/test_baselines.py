@@ -715,7 +715,8 @@ def test_unsupported_features_of_a_method_are_refused(runs, drawn, tmp_path, cap
     picture = drawn / 'paired/testB/00000.jpg'
     assert 'CycleGAN has no styles' in refusal(capsys, test_command.main, *of('CycleGAN'), '--style', picture)
     assert '--a2b 0: BicycleGAN' in refusal(capsys, test_command.main, *of('BicycleGAN'), '--a2b', '0')
-    assert '--encoder_noise: only UNIT supports it' in refusal(capsys, test_command.main, *of('CycleGAN'), '--encoder_noise')
+    assert '--encoder_noise: only UNIT supports it' in refusal(capsys, test_command.main, *of('CycleGAN'),
+                                                               '--encoder_noise')
     assert '--compile: not supported for' in refusal(capsys, test_command.main, *of('CycleGAN'), '--compile')
     for name, other in (('CycleGAN', 'BicycleGAN'), ('BicycleGAN', 'CycleGANNoise')):
         mixed = [runs[other]['checkpoint'] if part == runs[name]['checkpoint'] else part for part in of(name)]
