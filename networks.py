@@ -213,7 +213,11 @@ class Decoder(nn.Module):
     def forward(self, content: Tensor, adain_params: Tensor | None = None) -> Tensor:
         """Content (N, C', H', W') and, with AdaIN, its parameters (N, num_adain_params) -> images in [-1, 1]."""
         res_blocks, *upsampling = self.model
-        adain = None if adain_params is None else adain_params.view(-1, *self.adain_shape).unbind(1)
+        adain = None
+        if adain_params is not None:
+            # Laid out as the norms read it, copied once for all layers.
+            of_layers = adain_params.view(-1, *self.adain_shape).permute(1, 2, 0, 3).contiguous()
+            adain = of_layers.transpose(1, 2).unbind()
         x = res_blocks(content, adain)
         for layer in upsampling:
             x = layer(x)

@@ -364,7 +364,8 @@ class Trainer(nn.Module):
                 objective.backward()
                 losses.update({name: term.detach() for name, term in terms.items()})
                 total = total + objective.detach()
-        backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b)
+        backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b,
+                             [p for group in self.gen_opt.param_groups for p in group['params']])
         self._mark_not_finite('gen', total)
         stepped = self._step('gen')
         if self.ema:

@@ -38,7 +38,19 @@ def detach_leaves(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(code.detach().requires_grad_() for code in codes)
 
 
-def backward_from_leaves(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...]) -> None:
-    """Continue the backward pass from the codes, with the gradients that their leaves have accumulated."""
+def backward_from_leaves(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...], parameters: list[Tensor]) -> None:
+    """Continue the backward pass from the codes, with the gradients that their leaves have accumulated. The gradients
+    of the parameters are added to those that they have in one kernel, not in one for each parameter.
+    """
     reached = [(code, leaf.grad) for code, leaf in zip(codes, leaves, strict=True) if leaf.grad is not None]
-    torch.autograd.backward([code for code, _ in reached], [gradient for _, gradient in reached])
+    found = torch.autograd.grad([code for code, _ in reached], parameters, [gradient for _, gradient in reached],
+                                allow_unused=True)
+    both = []
+    for p, gradient in zip(parameters, found, strict=True):
+        if p.grad is None:
+            p.grad = gradient
+        elif gradient is not None:
+            both.append((p.grad, gradient))
+    if both:
+        totals, addends = zip(*both, strict=True)
+        torch._foreach_add_(totals, addends)
