@@ -1,7 +1,13 @@
-"""Weights & Biases and MLflow, with stand-ins that record the calls, so that the libraries need not be installed."""
+"""Weights & Biases and MLflow: with stand-ins that record the calls, and with the libraries where they are installed."""
+import collections
 import json
 import math
+import os
+import struct
+import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import yaml
@@ -175,3 +181,95 @@ def test_a_damaged_tracker_id_begins_a_new_run(tmp_path, noted):
     (tmp_path / 'tracker.json').write_text('{"tracker": "mlflow", "id": "r9"}')   # of the other tracker
     trackers.start('wandb', tmp_path, 'x', True, print)
     assert noted()[-3][1]['id'] != 'r9'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# With the libraries
+# ---------------------------------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def train_and_resume(folder, kind) -> None:
+    """Train for 4 iterations and resume until 8 in processes of their own, without a network."""
+    if not find_spec(kind):
+        pytest.skip(f'{kind} is not installed: requirements/track.txt')
+    environment = {**os.environ, 'WANDB_MODE': 'offline', 'OMP_NUM_THREADS': '1'}
+    environment.pop('MLFLOW_TRACKING_URI', None)
+    for words in (['--max_iter=4'], ['--resume']):
+        given = arguments(folder, f'--tracker={kind}', *words)
+        result = subprocess.run([sys.executable, ROOT / 'train.py', *given], cwd=folder, env=environment,
+                                capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0 and 'goes on without it' not in result.stderr, result.stderr
+
+
+def logged(folder) -> tuple[dict, list]:
+    """What TensorBoard has: the scalars by step and name, and step and name of the pictures."""
+    pictures = sorted((event.step, value.tag) for event in events(folder / 'logs' / 'run')
+                      for value in event.summary.value if value.HasField('image'))
+    return {(step, name): value for step, name, value in scalars(folder / 'logs' / 'run')}, pictures
+
+
+def records(path: Path):
+    """The records of a .wandb file: LevelDB's log format, after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+    content, at, whole = path.read_bytes(), 7, b''
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:   # no header fits into the end of a block
+            at += 32768 - at % 32768
+            continue
+        length, part = struct.unpack('<HB', content[at + 4:at + 7])
+        whole += content[at + 7:at + 7 + length]
+        at += 7 + length
+        if part in (1, 4):   # all of a record, or its last part
+            yield Record.FromString(whole)
+            whole = b''
+
+
+@pytest.mark.slow
+def test_the_offline_folders_of_wandb_hold_the_values_of_tensorboard_in_one_run(tmp_path):
+    train_and_resume(tmp_path, 'wandb')
+    files = sorted((tmp_path / 'outputs' / 'run' / 'wandb').glob('offline-run-*/run-*.wandb'))
+    assert len(files) == 2
+    runs, values, pictures = set(), {}, []
+    for path in files:
+        for record in records(path):
+            if record.WhichOneof('record_type') == 'run':
+                runs.add((record.run.run_id, record.run.display_name))
+            row = collections.defaultdict(dict)
+            for item in record.history.item:
+                name, *rest = list(item.nested_key) or [item.key]
+                row[name]['.'.join(rest)] = json.loads(item.value_json)
+            for name, fields in row.items():
+                step = row['iteration']['']
+                if 'path' in fields:
+                    assert (path.parent / 'files' / fields['path']).is_file()
+                    pictures.append((step, name))
+                elif isinstance(fields[''], float) and not name.startswith('_'):
+                    values[step, name] = fields['']
+    wanted, wanted_pictures = logged(tmp_path)
+    assert runs == {(json.loads((tmp_path / 'outputs' / 'run' / 'tracker.json').read_text())['id'], 'run')}
+    assert {step for step, _ in values} == set(range(1, 9))
+    found = {key: value for key, value in wanted.items() if value % 1}   # JSON does not tell 0.0 from 0
+    assert found.keys() <= values.keys() <= wanted.keys()
+    assert all(math.isclose(values[key], wanted[key], rel_tol=1e-5, abs_tol=1e-30) for key in values)
+    assert sorted(pictures) == wanted_pictures and len(pictures) == 8
+
+
+@pytest.mark.slow
+def test_the_local_store_of_mlflow_holds_the_values_of_tensorboard_in_one_run(tmp_path):
+    train_and_resume(tmp_path, 'mlflow')
+    from mlflow import MlflowClient
+    store = tmp_path / 'mlflow.db'   # before 3.7, files in the folder mlruns
+    client = MlflowClient(f'sqlite:///{store}' if store.exists() else (tmp_path / 'mlruns').as_uri())
+    run, = client.search_runs([client.get_experiment_by_name('munit').experiment_id])
+    assert run.info.run_id == json.loads((tmp_path / 'outputs' / 'run' / 'tracker.json').read_text())['id']
+    assert (run.info.run_name, run.info.status) == ('run', 'FINISHED') and run.data.params['gen.dim'] == '4'
+    values = {(each.step, name): each.value for name in run.data.metrics
+              for each in client.get_metric_history(run.info.run_id, name)}
+    wanted, pictures = logged(tmp_path)
+    assert values.keys() == wanted.keys() and {step for step, _ in values} == set(range(1, 9))
+    assert all(math.isclose(values[key], wanted[key], rel_tol=1e-5, abs_tol=1e-30) for key in values)
+    names = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, 'images')]
+    assert sorted((int(step), name) for name, _, step, *_ in (
+        each.replace('%', '+').split('+') for each in names if each.endswith('.png'))) == pictures
