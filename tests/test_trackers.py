@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow: with stand-ins that record the calls, and with the libraries where they are installed."""
+"""Weights & Biases and MLflow: with stand-ins that record the calls, and with the libraries, where installed."""
 import collections
 import json
 import math
