@@ -300,7 +300,7 @@ def test_weights_that_are_not_finite_end_a_run_and_leave_the_last_snapshot(data,
 def test_a_limit_on_the_size_of_files_is_one_line_too(uninterrupted, data, tmp_path, room):
     """Python tries to write buffered data again when the file is closed."""
     config = write_config(tmp_path, data, max_iter=24, num_workers=0)
-    patch = ('import resource\nhonest = run.RunFolder.start\n'
+    patch = ('import resource\noriginal = run.RunFolder.start\n'
              'def start(*args):\n'
              '    original(*args)\n'
              f'    resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n'
