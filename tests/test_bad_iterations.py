@@ -95,6 +95,7 @@ def cease(patches) -> None:
 
 
 @pytest.mark.parametrize('method, changes', CASES, ids=str)
+@pytest.mark.slow
 def test_an_iteration_that_is_not_finite_changes_nothing(patches, method, changes):
     good = make(method, changes)
     for step in (1, 2, 3):

@@ -654,6 +654,7 @@ def test_a_batch_refuses_in_one_line_and_writes_nothing(run, tmp_path, capsys, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in']
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_the_batches(run, tmp_path, capsys):
     from torchvision.models import inception_v3
     torch.manual_seed(0)

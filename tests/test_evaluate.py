@@ -141,6 +141,7 @@ def test_each_test_image_needs_a_corrupted_version(run, data, tmp_path, capsys):
     assert '00001.jpg is missing' in line and not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_are_compared_in_one_table(run, tmp_path, capsys):
     halved = tmp_path / 'a' / 'b' / 'half.pt'
     halve_checkpoint.main(['--input', str(run['MUNIT checkpoint']), '--output', str(halved)])
@@ -178,6 +179,7 @@ def test_missing_weights_are_a_line_each_that_says_what_and_where(run, tmp_path,
     assert not any('LPIPS' in name or 'FID' in name or 'IS' in name for name in content['figures'])
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_metrics_and_other_seeds_do_not(run, tmp_path):
     one, two, three = (measured(run, tmp_path / name, seed=seed)['figures']
                        for name, seed in (('one', 3), ('two', 3), ('three', 4)))
@@ -185,6 +187,7 @@ def test_equal_seeds_give_equal_metrics_and_other_seeds_do_not(run, tmp_path):
     assert one['style code error']['model'] != three['style code error']['model']
 
 
+@pytest.mark.slow
 def test_metrics_do_not_depend_on_the_batch_size(run, tmp_path, monkeypatch):
     together = measured(run, tmp_path / 'together')['figures']
     monkeypatch.setattr(own_metrics, 'PIXELS_HELD', 1)

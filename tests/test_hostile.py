@@ -188,6 +188,7 @@ def test_a_storage_larger_than_the_file_is_refused(tmp_path, legacy):
     b'\x80\x02' + b']' * 10 ** 6 + b'a' * 10 ** 6,
     b'PK\x03\x04' + bytes(100), b'PK\x03\x04', b'\x80', bytes(10 ** 6)])
 @pytest.mark.parametrize('zipped', [False, True])
+@pytest.mark.slow
 def test_pickles_that_ask_for_much_are_refused(tmp_path, content, zipped):
     path = tmp_path / 'x.pt'
     path.write_bytes(content)

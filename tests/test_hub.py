@@ -317,6 +317,7 @@ print('done')
 
 
 @pytest.mark.parametrize('first', ['', 'import utils, data, networks, core.errors, trainer'])
+@pytest.mark.slow
 def test_it_works_next_to_modules_with_the_same_names(tmp_path, first):
     for name in ('data', 'utils', 'networks', 'trainer', 'core/__init__', 'core/errors'):
         path = tmp_path / f'{name}.py'
@@ -363,6 +364,7 @@ def test_hub_lists_and_explains_the_entry_points():
         assert 'pretrained' in getattr(hubconf, name).__doc__   # what torch.hub.help shows
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_work(tmp_path):
     text = (ROOT / 'docs' / 'python.md').read_text()
     blocks = re.findall(r'```python\n(.*?)```', text, re.S)

@@ -110,6 +110,7 @@ def test_the_curves_are_what_was_logged(run):
     assert curves['terms'][PACE]['mean'][0] is None and all(value > 0 for value in curves['terms'][PACE]['mean'][1:])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_page_and_the_log_of_an_uninterrupted_one(run, resumed):
     one, two = (folder / 'outputs' / NAME for folder in (run, resumed))
     assert (one / 'index.html').read_bytes() == (two / 'index.html').read_bytes()
@@ -128,6 +129,7 @@ def test_overrides_of_the_command_line_are_marked(resumed, data, tmp_path):
     assert given == ['max_iter']
 
 
+@pytest.mark.slow
 def test_a_new_run_in_an_earlier_runs_folder_shows_only_itself(data, tmp_path):
     assert train(tmp_path, data, '--max_iter', 3, image_save_iter=1) == 0
     assert train(tmp_path, data, '--max_iter', 2, log_iter=2, image_display_iter=2) == 0

@@ -93,6 +93,7 @@ def test_an_invalid_state_is_skipped_without_a_seal_too(folder, number, capsys):
     assert 'passed over step 2: ' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_changed_value_is_detected_by_the_seal(folder, capsys):
     rng = random.Random(1)
     path = snapshots.file_of(folder, 'state', 2)
@@ -190,6 +191,7 @@ def test_values_that_are_not_finite_are_not_saved_and_delete_no_snapshot(folder,
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_recursive_state_is_a_fault():
     endless: list = []
     endless.append(endless)
