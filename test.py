@@ -21,7 +21,7 @@ from engine.methods import METHODS
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
 from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import open_translator
-from utils import can_hold, to_picture, to_pixels, write_output
+from utils import holding, to_picture, to_pixels, write_output
 
 
 def parse_arguments(argv: list[str] | None = None):
@@ -51,7 +51,6 @@ def main(argv: list[str] | None = None) -> None:
     codes = given_codes(opts, translator)
     torch.manual_seed(opts.seed)
     ending = translator.output_format(opts.format, 'jpg')
-    ending_of_input = ending if can_hold(f'.{ending}', images[0].shape[1]) else 'npy'
     if not translator.samples:
         names, styles = [f'output.{ending}'], None
     else:
@@ -60,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         else:   # the same styles for all inputs
             styles = translator.draw_styles(opts.num_style) if codes is None else codes
         names = [f'output{i:03d}.{ending}' for i in range(len(styles))]
-    of_input = [] if opts.output_only else [f'input.{ending_of_input}']
+    of_input = [] if opts.output_only else ['input' + holding(f'.{ending}', images[0].shape[1])]
     stems = [f'{Path(path).stem}_' for path in inputs] if len(inputs) > 1 else ['']
     read, folder = [*inputs, *given_files(opts)], Path(opts.output_folder)
     refuse_overwriting([folder / (stem + name) for stem in stems for name in names + of_input], read, '--output_folder')

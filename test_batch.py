@@ -27,7 +27,7 @@ from engine.cli import TranslationParser, at_least, run_command
 from engine.style_codes import add_code_flags, check_code_flags, given_codes, write_codes
 from engine.tiles import add_tile_flags, check_tile_flags, translate_in_tiles
 from engine.translator import PIXELS_A_PLACE, Translator, open_translator, pixels_at_once, require_pictures
-from utils import can_hold, to_host, to_picture, to_pixels, write_output
+from utils import holding, to_host, to_picture, to_pixels, write_output
 
 BATCHES_HELD = 4             # batches of images that are held until there are enough images of the same size
 WRITES_AHEAD = 8             # pending writes per thread
@@ -213,10 +213,8 @@ def write_input(image: Input, translator: Translator, opts: argparse.Namespace) 
 
 def name_of_input(position: int, translator: Translator, opts: argparse.Namespace) -> Path:
     """Return the path to which the copy of an input is written."""
-    ending = opts.format or 'jpg'
-    if not can_hold(f'.{ending}', translator.config[f'input_dim_{translator.source}']):
-        ending = 'npy'
-    return Path(opts.output_folder) / f'input{position:03d}.{ending}'
+    ending = holding(f'.{opts.format or "jpg"}', translator.config[f'input_dim_{translator.source}'])
+    return Path(opts.output_folder) / f'input{position:03d}{ending}'
 
 
 def name_of(path: Path, opts: argparse.Namespace) -> Path:

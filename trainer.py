@@ -116,6 +116,10 @@ def judge_together(dis: MsImageDis, fake: Tensor, real: Tensor) -> tuple[list[Te
     return [fake for fake, _ in pairs], [real for _, real in pairs]
 
 
+def _parameters_of(optimizer: torch.optim.Adam) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group['params']]
+
+
 def _moments_of(optimizer: torch.optim.Adam) -> list[Tensor]:
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
@@ -364,8 +368,7 @@ class Trainer(nn.Module):
                 objective.backward()
                 losses.update({name: term.detach() for name, term in terms.items()})
                 total = total + objective.detach()
-        backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b,
-                             [p for group in self.gen_opt.param_groups for p in group['params']])
+        backward_from_leaves(codes_a + codes_b, leaves_a + leaves_b, _parameters_of(self.gen_opt))
         self._mark_not_finite('gen', total)
         stepped = self._step('gen')
         if self.ema:
@@ -380,7 +383,7 @@ class Trainer(nn.Module):
         if of != self.steps_first:
             statistics = [tensor for tensor in self.undo.kept.get('statistics', ()) if tensor.is_floating_point()]
             checked = torch.stack([checked, *torch._foreach_norm(statistics)]).sum() if statistics else checked
-        gradients = (p.grad for group in self._optimizers()[of].param_groups for p in group['params'])
+        gradients = (p.grad for p in _parameters_of(self._optimizers()[of]))
         next(gradient for gradient in gradients if gradient is not None).add_(0 * checked)
 
     def _step(self, of: str) -> Tensor:
@@ -392,7 +395,7 @@ class Trainer(nn.Module):
             Whether it stepped, as a tensor: reading it here would wait for a GPU.
         """
         optimizer = self._optimizers()[of]
-        parameters = [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]
+        parameters = [p for p in _parameters_of(optimizer) if p.grad is not None]
         average_gradients(parameters)
         bad = ~self.clips[of]([p.grad for p in parameters])
         first = bool(self.undo.kept) and of == self.steps_first
@@ -536,7 +539,7 @@ class Trainer(nn.Module):
         optimizer = self._optimizers()[of]
         self._set_hyperparameters(optimizer, of)   # the config may have changed since the file was written
         own = optimizer.state_dict()['param_groups']
-        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        parameters = _parameters_of(optimizer)
         try:
             places = [place for group in state['param_groups'] for place in group['params']]
             moments = {i: {name: state['state'][place][name] for name in MOMENTS}

@@ -52,6 +52,11 @@ def can_hold(ending: str, channels: int) -> bool:
     return channels in PICTURES or ending in ('.npy', '.tif', '.tiff') or (channels in (2, 4) and ending == '.png')
 
 
+def holding(ending: str, channels: int) -> str:
+    """The ending where its files can hold so many channels, else .npy."""
+    return ending if can_hold(ending, channels) else '.npy'
+
+
 def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
     """Copy a tensor to the CPU asynchronously. Returns the copy, and a function that waits until it is complete."""
     if tensor.device.type != 'cuda':

@@ -41,7 +41,7 @@ from benchmarks.recipes import changed
 from benchmarks.speed import as_the_original
 from core import snapshots
 from core.errors import BadInput, OneLineParser, RunEnded, shown
-from core.files import atomic_write, make_folder
+from core.files import atomic_write, make_folder, write_text
 from engine.cli import at_least, run_command
 from engine.training import TrainingLoop
 from extras.outlines import INSTALL
@@ -443,8 +443,7 @@ def open_report(opts: argparse.Namespace) -> dict:
 
 
 def write(report: dict, path: str) -> None:
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
+    write_text(Path(path), json.dumps(report, indent=1, ensure_ascii=False) + '\n')
 
 
 def measure_all(report: dict, opts: argparse.Namespace) -> None:

@@ -1,4 +1,5 @@
 """Small tools around autograd: which networks learn, and a backward pass in pieces."""
+from collections.abc import Sequence
 from contextlib import contextmanager
 
 import torch
@@ -38,7 +39,7 @@ def detach_leaves(codes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(code.detach().requires_grad_() for code in codes)
 
 
-def backward_from_leaves(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...], parameters: list[Tensor]) -> None:
+def backward_from_leaves(codes: tuple[Tensor, ...], leaves: tuple[Tensor, ...], parameters: Sequence[Tensor]) -> None:
     """Continue the backward pass from the codes, with the gradients that their leaves have accumulated. The gradients
     of the parameters are added to those that they have in one kernel, not in one for each parameter.
     """

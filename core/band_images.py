@@ -97,17 +97,38 @@ def read_bands(image: ImageFile.ImageFile, channels: int) -> np.ndarray | None:
     return np.stack(found, axis=-1)
 
 
+def _opened_tiff(file: str | Path | io.BytesIO) -> Any:
+    try:
+        import tifffile
+    except ImportError:
+        raise ValueError('a TIFF file of several bands, which pip install tifffile lets this program read') from None
+    return tifffile.TiffFile(file)
+
+
+def shape_and_kind(path: str | Path, array: bool) -> tuple[tuple[int, ...], np.dtype]:
+    """The shape and data type of a .npy file (`array`), or of a TIFF file that Pillow does not read."""
+    if array:
+        values = np.load(path, mmap_mode='r', allow_pickle=False)
+        return values.shape, values.dtype
+    with _opened_tiff(path) as opened:
+        return opened.series[0].shape, opened.series[0].dtype
+
+
+def all_values(path: str | Path, array: bool) -> np.ndarray:
+    """The values of such a file in their own shape."""
+    if array:
+        return np.load(path, mmap_mode='r', allow_pickle=False)
+    with _opened_tiff(path) as opened:
+        return opened.series[0].asarray()
+
+
 def read_tiff(file: str | Path | io.BytesIO, channels: int, fault_of_size: Callable[[int, int], str]) -> np.ndarray:
     """The values (H, W, channels) of the first series of a TIFF file that Pillow does not read.
 
     Raises:
         ValueError: tifffile is not installed, another number of bands, or too large.
     """
-    try:
-        import tifffile
-    except ImportError:
-        raise ValueError('a TIFF file of several bands, which pip install tifffile lets this program read') from None
-    with tifffile.TiffFile(file) as opened:
+    with _opened_tiff(file) as opened:
         series = opened.series[0]
         shape = [length for length in series.shape if length > 1 or channels == 1]
         # Of the shape alone, so that nothing is decoded of an image that is too large.
@@ -115,22 +136,31 @@ def read_tiff(file: str | Path | io.BytesIO, channels: int, fault_of_size: Calla
         return _with_channels_last(series.asarray().reshape(shape), channels, fault_of_size, 'a TIFF image')
 
 
+def bounds_of(values: np.ndarray, value_range: Sequence[float] | None) -> tuple[float, float]:
+    """The values of black and white: those of `value_range`, or 0 and 255 for 8 bits, 0 and 65535 for other whole
+    numbers, 0 and 1 for floats.
+
+    Raises:
+        ValueError: NaN, or values outside the bounds and no `value_range`.
+    """
+    if np.isnan(values).any():
+        raise ValueError('some of its values are not numbers (NaN)')
+    low, high = value_range or (0, 255 if values.dtype == np.uint8 else 65535 if values.dtype.kind in 'ui' else 1)
+    if not value_range and not (values.min() >= low and values.max() <= high):
+        raise ValueError(f'values from {values.min():g} to {values.max():g}, some outside {low}…{high}; set '
+                         f'value_range_a or value_range_b: [lowest, highest] in the config')
+    return low, high
+
+
 def to_bands(values: np.ndarray, value_range: Sequence[float] | None) -> list[Image.Image]:
     """Values (H, W, C) as pictures of mode F in [0, 1], one a channel.
 
     Args:
-        value_range: what becomes 0 and 1, and what is outside is clipped; None: the whole range of 8 or 16 bits, and
-            0 and 1 of other numbers.
+        value_range: see `bounds_of`. Values outside are clipped.
 
     Raises:
-        ValueError: NaN, or values outside of 0 to 255, 65535 or 1 without a `value_range`.
+        ValueError: see `bounds_of`.
     """
-    top = {'uint8': 255, 'uint16': 65535}.get(values.dtype.name, 1)
-    low, high = value_range or (0, top)
-    if values.dtype.kind == 'f' and np.isnan(values).any():
-        raise ValueError('some of its values are not numbers (NaN)')
-    if not value_range and not (values.min() >= low and values.max() <= high):
-        raise ValueError(f'values from {values.min():g} to {values.max():g}, some outside {low}…{high}; set '
-                         f'value_range_a or value_range_b: [lowest, highest] in the config')
+    low, high = bounds_of(values, value_range)
     values = ((values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32)
     return [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, 2, 0)]

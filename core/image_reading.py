@@ -6,6 +6,7 @@ import functools
 import hashlib
 import io
 import logging
+import math
 import mmap
 import os
 import re
@@ -147,8 +148,8 @@ def read_header(path: str | Path) -> Header | None:
     try:
         if why_no_file(path):
             return None
-        if band_images.is_array(_head(path)):
-            return _header_of_array(path)
+        if (array := _holds_array(path)) is not None:
+            return _header_of_bands(*band_images.shape_and_kind(path, array))
         with _opened(path) as image:
             deep = _is_deep(image) or _is_deep_colour(image)
             kind = str(len(image.getbands())) if image.mode != 'P' else 'palette'
@@ -161,20 +162,35 @@ def read_header(path: str | Path) -> Header | None:
         return None
 
 
-def _header_of_array(path: str | Path) -> Header:
-    values = np.load(path, mmap_mode='r', allow_pickle=False)
+def _holds_array(path: str | Path) -> bool | None:
+    """True for a .npy file, False for a TIFF file that Pillow does not read, and None for what Pillow reads."""
+    head = _head(path)
+    if band_images.is_array(head):
+        return True
+    if band_images.is_tiff(head):
+        try:
+            with _opened(path):
+                pass
+        except UnidentifiedImageError:
+            return False
+    return None
+
+
+def _header_of_bands(shape: tuple[int, ...], kind: np.dtype) -> Header:
+    shape = tuple(length for length in shape if length > 1)
     # Channels are few, so the shortest side of three is theirs, wherever it stands.
-    last = values.ndim == 2 or values.shape[2] == min(values.shape)
-    height, width = values.shape[:2] if last else values.shape[1:]
-    kind = str(values.size // (height * width)) if values.dtype == np.uint8 else values.dtype.name
-    return Header((width, height), kind, values.dtype != np.uint8, None)
+    last = len(shape) == 2 or shape[2] == min(shape)
+    height, width = shape[:2] if last else shape[1:]
+    deep = kind != np.uint8
+    words = 'float' if kind.kind == 'f' else kind.name if deep else str(math.prod(shape) // (height * width))
+    return Header((width, height), words, deep, None)
 
 
 def read_range(path: str | Path) -> tuple[float, float] | None:
     """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read or has none."""
     try:
-        if band_images.is_array(_head(path)):
-            values = np.load(path, mmap_mode='r', allow_pickle=False)
+        if (array := _holds_array(path)) is not None:
+            values = band_images.all_values(path, array)
             return float(np.nanmin(values)), float(np.nanmax(values))
         with _opened(path) as image, _without_words_of_libtiff(image):
             if fault_of_size(*image.size, MAX_IMAGE_PIXELS):
@@ -342,13 +358,8 @@ def _convert(image: Image.Image, channels: int, value_range: Sequence[float] | N
 
 def _scaled(image: Image.Image, channels: int, value_range: Sequence[float] | None) -> Image.Image:
     """An image of more than 8 bits with its range as [0, 1], as bytes where three channels are wanted."""
-    low, high = value_range or (0, 1 if image.mode == 'F' else 65535)
     values = np.asarray(image)
-    if np.isnan(values).any():
-        raise ValueError('some of its values are not numbers (NaN)')
-    if not value_range and not (values.min() >= low and values.max() <= high):
-        raise ValueError(f'values from {values.min():g} to {values.max():g}, some outside {low}…{high}; set '
-                         f'value_range_a or value_range_b: [lowest, highest] in the config')
+    low, high = band_images.bounds_of(values, value_range)
     if value_range:
         values = (values.astype(np.float64) - low).clip(0, high - low)
     values = values.astype(np.float32) / np.float32(high - low)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from _root import ROOT
 
 from core.errors import BadInput, OneLineParser
-from core.files import replacing
+from core.files import replace_text
 from engine.cli import run_command
 from scripts import table1
 
@@ -323,8 +323,7 @@ def main(argv: list[str] | None = None) -> int:
         if opts.check and before != after:
             faults.append(f'{page} differs from the JSON files: python scripts/write_results_tables.py')
         elif before != after:
-            with replacing(ROOT / page) as temporary:
-                temporary.write_text(after, encoding='utf-8')
+            replace_text(ROOT / page, after)
             print(f'wrote {page}')
     for fault in faults:
         print(fault, file=sys.stderr)

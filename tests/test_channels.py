@@ -15,7 +15,7 @@ import train
 import utils
 from core.errors import BadInput
 from core.image_files import list_folder
-from data import Transform, read_header, read_image, read_image_bytes, read_range, read_tensor
+from data import Transform, describe_images, read_header, read_image, read_image_bytes, read_range, read_tensor
 
 
 def numbers(*shape: int, seed: int = 0, kind='float32') -> np.ndarray:
@@ -58,7 +58,7 @@ def test_a_range_of_values_applies_to_every_channel_and_clips(tmp_path):
     path = save(tmp_path / 'x.npy', values)
     found = np.asarray(read_image(path, 5, value_range=(0, 200)))[0, 0]
     np.testing.assert_allclose(found, [0, 0, 0.25, 0.5, 1])
-    with pytest.raises(BadInput, match='values from -5 to 400, some outside 0…1; set value_range_a'):
+    with pytest.raises(BadInput, match='values from -5 to 400, some outside 0…65535; set value_range_a'):
         read_image(path, 5)
 
 
@@ -95,12 +95,14 @@ def test_transparency_and_pages_count_as_channels_where_so_many_are_wanted(tmp_p
 @pytest.mark.parametrize('layout', [{'planarconfig': 'contig'}, {'planarconfig': 'separate'}])
 def test_tiff_files_of_many_bands_are_read(tmp_path, layout):
     tifffile = pytest.importorskip('tifffile')
-    values = numbers(8, 9, 13, kind='uint16')
+    values = numbers(20, 30, 13, kind='uint16')
     stored = values if layout['planarconfig'] == 'contig' else np.moveaxis(values, 2, 0)
     tifffile.imwrite(tmp_path / 'bands.tif', stored, photometric='minisblack', **layout)
     np.testing.assert_allclose(np.asarray(read_image(tmp_path / 'bands.tif', 13)), values / 65535, atol=1e-7)
     with pytest.raises(BadInput, match='a TIFF image of shape .*13'):
         read_image(tmp_path / 'bands.tif', 12)
+    header = read_header(tmp_path / 'bands.tif')
+    assert header.size == (30, 20) and header.deep and read_range(tmp_path / 'bands.tif') == (values.min(), values.max())
 
 
 def test_resizing_flips_and_crops_move_all_channels_alike(tmp_path):
@@ -244,3 +246,16 @@ def test_a_run_whose_images_have_other_channels_ends_before_it_begins(tmp_path, 
     assert 'trainB/0.png: cannot be read as an image (it has 3 channels (RGB), and input_dim_a or input_dim_b is 4' in \
         complaint(capsys, train.main, f'--config={config}', f'--output_path={tmp_path}', '--device=cpu')
     assert not (tmp_path / 'outputs').exists()
+
+
+def test_a_run_describes_its_arrays_and_tiff_files_by_the_values_that_become_black_and_white(tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    (tmp_path / 'tif').mkdir()
+    tifffile.imwrite(tmp_path / 'tif' / '0.tif', numbers(40, 50, 13, kind='uint16') // 16, photometric='minisblack',
+                     planarconfig='contig')
+    line = describe_images('trainA', list_folder(tmp_path / 'tif'), 13)
+    assert '1 images, 50×40, channels uint16 read as 13' in line and 'value_range_a: [0, 4095] would use' in line
+    save(tmp_path / 'npy' / '0.npy', numbers(40, 50, 5) * 2)
+    with pytest.raises(BadInput, match='outside 0…1'):
+        read_image(tmp_path / 'npy' / '0.npy', 5)
+    assert 'outside 0 to 1, so such files cannot be read' in describe_images('trainB', [tmp_path / 'npy' / '0.npy'], 5)
