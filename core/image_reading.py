@@ -40,7 +40,8 @@ STDERR = threading.Lock()   # for the thread that turns it off and on again
 
 Image.MAX_IMAGE_PIXELS = None   # the bound is `read_image`'s, which can be raised and says how
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES   # not 1 MiB for each, with a profile
-logging.getLogger('PIL').addHandler(logging.NullHandler())   # its remarks on odd files are not for the user
+for library in ('PIL', 'tifffile'):   # their remarks on odd files are not for the user
+    logging.getLogger(library).addHandler(logging.NullHandler())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -190,6 +191,9 @@ def read_range(path: str | Path) -> tuple[float, float] | None:
     """The lowest and the highest value of a file of more than 8 bits; None where it cannot be read or has none."""
     try:
         if (array := _holds_array(path)) is not None:
+            header = _header_of_bands(*band_images.shape_and_kind(path, array))
+            if fault_of_size(*header.size, MAX_IMAGE_PIXELS):
+                return None
             values = band_images.all_values(path, array)
             return float(np.nanmin(values)), float(np.nanmax(values))
         with _opened(path) as image, _without_words_of_libtiff(image):

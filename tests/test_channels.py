@@ -102,7 +102,8 @@ def test_tiff_files_of_many_bands_are_read(tmp_path, layout):
     with pytest.raises(BadInput, match='a TIFF image of shape .*13'):
         read_image(tmp_path / 'bands.tif', 12)
     header = read_header(tmp_path / 'bands.tif')
-    assert header.size == (30, 20) and header.deep and read_range(tmp_path / 'bands.tif') == (values.min(), values.max())
+    assert header.size == (30, 20) and header.deep
+    assert read_range(tmp_path / 'bands.tif') == (values.min(), values.max())
 
 
 def test_resizing_flips_and_crops_move_all_channels_alike(tmp_path):
@@ -259,3 +260,26 @@ def test_a_run_describes_its_arrays_and_tiff_files_by_the_values_that_become_bla
     with pytest.raises(BadInput, match='outside 0…1'):
         read_image(tmp_path / 'npy' / '0.npy', 5)
     assert 'outside 0 to 1, so such files cannot be read' in describe_images('trainB', [tmp_path / 'npy' / '0.npy'], 5)
+
+
+def test_damaged_arrays_and_tiff_files_are_read_or_refused_in_one_line(tmp_path, capfd):
+    tifffile = pytest.importorskip('tifffile')
+    whole = [save(tmp_path / 'x.npy', numbers(20, 30, 5)).read_bytes()]
+    for i, layout in enumerate(({'planarconfig': 'contig'}, {'planarconfig': 'separate', 'compression': 'zlib'})):
+        stored = numbers(*((20, 30, 5) if i == 0 else (5, 20, 30)), kind='uint8')
+        tifffile.imwrite(tmp_path / f'{i}.tif', stored, photometric='minisblack', **layout)
+        whole.append((tmp_path / f'{i}.tif').read_bytes())
+    random, path, refused = np.random.default_rng(5), tmp_path / 'damaged', 0
+    for _ in range(300):
+        content = bytearray(whole[random.integers(3)])
+        for place in random.integers(min(400, len(content)), size=random.integers(1, 9)):
+            content[place] = random.integers(256)
+        path.write_bytes(content[:random.integers(1, len(content)) if random.random() < 0.2 else None])
+        read_header(path)
+        read_range(path)
+        try:
+            read_image(path, 5, value_range=(0, 255))
+        except BadInput as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1
+    assert 0 < refused < 300 and capfd.readouterr().err == ''
